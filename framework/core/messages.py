@@ -1,0 +1,255 @@
+"""What goes into the core (events, commands among them) and what comes out (writes and actions).
+
+Every event carries ``at``: seconds since the epoch, never decreasing. The core reads no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from framework.model.cluster import Offer, StatusUpdate
+from framework.model.jobs import JobKey, JobSpec, TaskConfig, UpdateSettings
+from framework.model.tasks import Task
+from framework.model.updates import Update
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The durable record of a job: its latest spec, and the config wanted for each instance.
+
+    ``wanted`` is what should run now; a killed or finished instance is not in it. The record
+    stays, with nothing wanted, until its history is pruned.
+    """
+
+    spec: JobSpec
+    created_at: float
+    created_by: str
+    wanted: dict[int, TaskConfig]
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    at: float
+
+
+class Command(Event, frozen=True, kw_only=True):
+    """A request of a user. The core refuses one by raising a GatewayError, with nothing changed."""
+
+    user: str = "anonymous"
+
+
+class CreateJob(Command, frozen=True, kw_only=True):
+    spec: JobSpec
+
+
+class KillTasks(Command, frozen=True, kw_only=True):
+    """``instances`` None: all of the job. Result: the instances that are being killed."""
+
+    key: JobKey
+    instances: tuple[int, ...] | None = None
+
+
+class StartUpdate(Command, frozen=True, kw_only=True):
+    """``instances`` None: all that differ. Result: the :class:`Update`, None if nothing differs."""
+
+    spec: JobSpec
+    update_id: str
+    instances: tuple[int, ...] | None = None
+
+
+class StartRestart(Command, frozen=True, kw_only=True):
+    """``instances`` None: all active ones. Result: the :class:`Update` of kind restart."""
+
+    key: JobKey
+    update_id: str
+    instances: tuple[int, ...] | None = None
+    settings: UpdateSettings
+
+
+class AbortUpdate(Command, frozen=True, kw_only=True):
+    """Ends the active update or restart of a job where it stands. Result: the :class:`Update`."""
+
+    key: JobKey
+
+
+class Tick(Event, frozen=True, kw_only=True):
+    """Time has passed; see ``Scheduler.next_deadline``."""
+
+
+class Registered(Event, frozen=True, kw_only=True):
+    """The master has accepted our SUBSCRIBE: earlier offers are void, reconciliation is due."""
+
+    framework_id: str
+
+
+class Disconnected(Event, frozen=True, kw_only=True):
+    """The event stream to the master ended: its offers are void."""
+
+
+class OffersReceived(Event, frozen=True, kw_only=True):
+    offers: tuple[Offer, ...]
+
+
+class OfferRescinded(Event, frozen=True, kw_only=True):
+    offer_id: str
+
+
+class StatusReceived(Event, frozen=True, kw_only=True):
+    update: StatusUpdate
+
+
+class AgentLost(Event, frozen=True, kw_only=True):
+    """Mesos has removed the agent; updates for its tasks follow or reconciliation finds them."""
+
+    agent_id: str
+
+
+# -- writes: what must be durable before the actions are carried out and the result is given -------
+
+
+class Write(msgspec.Struct, frozen=True):
+    pass
+
+
+class SaveJob(Write, frozen=True):
+    job: Job
+
+
+class DeleteJob(Write, frozen=True):
+    key: JobKey
+
+
+class SaveTask(Write, frozen=True):
+    task: Task
+
+
+class DeleteTask(Write, frozen=True):
+    task_id: str
+
+
+class SaveUpdate(Write, frozen=True):
+    update: Update
+
+
+class DeleteUpdate(Write, frozen=True):
+    update_id: str
+
+
+class SaveFrameworkId(Write, frozen=True):
+    framework_id: str
+
+
+class Publish(Write, frozen=True):
+    """A line of the public event stream, stored so that a reader can resume where it stopped.
+
+    ``kind`` is task, job or update; ``state`` and ``previous`` the states of that thing's machine.
+    """
+
+    at: float
+    kind: str
+    key: JobKey
+    state: str
+    previous: str = ""
+    instance: int | None = None
+    task_id: str = ""
+    update_id: str = ""
+    message: str = ""
+
+
+# -- actions: what the Mesos driver is asked to do -------------------------------------------------
+
+
+class Action(msgspec.Struct, frozen=True):
+    pass
+
+
+class Launch(Action, frozen=True):
+    """ACCEPT: the offers of one agent, whole, and the tasks (all ASSIGNED) to launch on it."""
+
+    offer_ids: tuple[str, ...]
+    agent_id: str
+    tasks: tuple[Task, ...]
+
+
+class Decline(Action, frozen=True):
+    offer_ids: tuple[str, ...]
+    refuse_seconds: float
+
+
+class Kill(Action, frozen=True):
+    task_id: str
+    agent_id: str | None = None
+
+
+class Suppress(Action, frozen=True):
+    pass
+
+
+class Revive(Action, frozen=True):
+    pass
+
+
+class Acknowledge(Action, frozen=True):
+    update: StatusUpdate
+
+
+class Reconcile(Action, frozen=True):
+    """Pairs of task id and agent id (None if unknown); empty: implicit reconciliation of all."""
+
+    tasks: tuple[tuple[str, str | None], ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What one event led to. ``result`` answers a command."""
+
+    writes: tuple[Write, ...] = ()
+    actions: tuple[Action, ...] = ()
+    result: Any = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The durable state, as storage gives it back."""
+
+    jobs: tuple[Job, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    updates: tuple[Update, ...] = ()
+    framework_id: str | None = None
+
+
+class PendingReason(msgspec.Struct, frozen=True):
+    """Why a task is not placed: ``reason`` for people, and how many agents gave it.
+
+    ``agents`` names up to five of them.
+    """
+
+    reason: str
+    count: int
+    agents: tuple[str, ...] = ()
+
+
+class InstanceState(msgspec.Struct, frozen=True):
+    """The present or the last task of an instance, and why it is pending if it is."""
+
+    task: Task
+    pending: tuple[PendingReason, ...] = ()
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """All that a reader may want of one job. ``history`` are the terminated tasks, newest first."""
+
+    job: Job
+    instances: tuple[InstanceState, ...]
+    history: tuple[Task, ...] = ()
+    updates: tuple[Update, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a create or an update would do, per instance numbers (a dry run)."""
+
+    add: tuple[int, ...] = ()
+    update: tuple[int, ...] = ()
+    remove: tuple[int, ...] = ()
+    unchanged: tuple[int, ...] = ()

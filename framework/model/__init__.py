@@ -1,0 +1,1 @@
+"""The framework's values: immutable, without I/O, the vocabulary of every other room."""

@@ -1,0 +1,73 @@
+"""What stands behind a cluster of clusters.json: the interface every backend has.
+
+Backends are called from the execution pool (:mod:`gateway.pool`), never on the event loop, so their
+methods block until the answer is certain: durable, or refused. They raise
+:class:`framework.model.errors.GatewayError` subclasses and nothing else that is meant for a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from framework.core.messages import JobView, Plan
+from framework.model.jobs import JobKey, JobSpec
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """A job configuration as a request brought it.
+
+    ``source`` are the body's bytes, ``bindings`` the ``?bind=NAME=VALUE`` pairs. ``spec`` is what
+    they were read to, or None for a backend whose ``reads_source`` is true (it reads them itself).
+    """
+
+    source: bytes
+    bindings: Mapping[str, str] = {}
+    spec: JobSpec | None = None
+
+
+class SchedulerBackend(Protocol):
+    """One scheduler. ``instances`` None means all; ``user`` is who asks."""
+
+    reads_source: bool
+
+    def list_jobs(self, role: str) -> list[str]:
+        """Returns the keys (``cluster/role/environment/name``) of the role's jobs, sorted."""
+
+    def create_job(self, key: JobKey, submission: Submission, user: str) -> None: ...
+
+    def update_job(
+        self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str
+    ) -> None: ...
+
+    def cancel_update(self, key: JobKey, submission: Submission | None, user: str) -> None: ...
+
+    def restart_job(
+        self,
+        key: JobKey,
+        submission: Submission | None,
+        instances: tuple[int, ...] | None,
+        user: str,
+    ) -> None: ...
+
+    def kill_job(
+        self,
+        key: JobKey,
+        submission: Submission | None,
+        instances: tuple[int, ...] | None,
+        user: str,
+    ) -> None: ...
+
+    # What only some backends can say; others raise NotSupported with a sentence that says so.
+
+    def list_roles(self) -> list[str]: ...
+
+    def get_job(self, key: JobKey) -> JobView: ...
+
+    def plan(self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None) -> Plan:
+        """Returns what an update (a create, if the job does not exist) would do."""
+
+    def health(self) -> dict[str, Any]:
+        """Returns ``{"ready": bool, "problems": [sentence, …]}``."""
