@@ -1,0 +1,56 @@
+# Sourced by bin/test: the services that the tests need, installed and started where that is possible.
+# Only as root, and only what does not answer already; what this script started, it ends.
+
+_SERVICES_DIR=
+
+_stop_services() {
+    [ -n "$_SERVICES_DIR" ] || return 0
+    if [ -s "$_SERVICES_DIR/docker.pid" ]; then
+        local pid
+        pid=$(cat "$_SERVICES_DIR/docker.pid")
+        kill "$pid" 2>/dev/null || true
+        for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    fi
+    rm -rf "$_SERVICES_DIR"
+}
+
+_docker_answers() {
+    "$PYTHON" -c 'import docker; docker.from_env(timeout=5).ping()' 2>/dev/null
+}
+
+_apt_install() {
+    command -v apt-get >/dev/null || return 1
+    say "Installing $* …"
+    apt-get -qq update >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >&2
+}
+
+_start_docker() {
+    _docker_answers && return
+    if [ "$(id -u)" != 0 ]; then
+        say "No Docker daemon answers, and only root could start one: its tests will be skipped."
+        return
+    fi
+    command -v dockerd >/dev/null || _apt_install docker.io iptables || {
+        say "Docker is not installed and could not be: its tests will be skipped."
+        return
+    }
+    say "Starting a Docker daemon for the tests …"
+    dockerd --pidfile "$_SERVICES_DIR/docker.pid" >"$_SERVICES_DIR/docker.log" 2>&1 &
+    for _ in $(seq 150); do
+        _docker_answers && return
+        sleep 0.2
+    done
+    say "The Docker daemon did not come up; its last words:"
+    tail -5 "$_SERVICES_DIR/docker.log" >&2
+}
+
+start_services() {
+    _SERVICES_DIR=$(mktemp -d)
+    trap _stop_services EXIT
+    _start_docker
+    # The containers of the tests run a static busybox; there is no registry to pull an image from.
+    if [ "$(id -u)" = 0 ] && [ ! -x /bin/busybox ]; then
+        _apt_install busybox-static || say "busybox-static could not be installed."
+    fi
+}

@@ -1,0 +1,59 @@
+"""mesos-gateway: metadata, dependencies and entry points; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="mesos-gateway",
+    version="0.1.0",
+    description="A REST door for Apache Mesos: Aurora-style jobs, data clusters, one scheduler",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["gateway*", "framework*", "executor*"]),
+    package_data={"": ["py.typed"]},
+    install_requires=[
+        "tornado>=6.5.10",
+        "pymesos==0.3.15",
+        "docker>=7.1",
+        "thriftpy2>=0.5.3",
+        "Jinja2>=3.1.6",
+        "SQLAlchemy>=2.0.36",
+        "kazoo>=2.10",
+        "msgspec>=0.20",
+        "prometheus-client>=0.21",
+        "pystachio==0.8.10",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=9,<10",
+            "pytest-tornado==0.8.1",
+            # pytest-tornado 0.8.1 imports pkg_resources, which later releases have dropped.
+            "setuptools<81",
+            "hypothesis>=6.150",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+        ],
+        "pex": ["pex>=2.70"],
+    },
+    entry_points={
+        "console_scripts": [
+            "mesos-gateway = gateway.__main__:main",
+            "mesos-gateway-framework = framework.__main__:main",
+            "mesos-gateway-executor = executor.__main__:main",
+            "mesos-gateway-local-mesos = framework.local.__main__:main",
+            "mesos-gateway-quickstart = gateway.quickstart:main",
+        ],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+)

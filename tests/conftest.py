@@ -1,0 +1,56 @@
+"""What every test may use: the recorded material, the Docker gate, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    print_blob=True,
+)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The recordings of real peers, which lie beside the project."""
+    path = Path(os.environ.get("MESOS_GATEWAY_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"the recorded peers are missing: {path} is not a directory")
+        pytest.skip(f"needs the recorded peers in {path}")
+    return path
+
+
+def _docker_problem() -> str | None:
+    import docker
+    import docker.errors
+
+    try:
+        client = docker.from_env(timeout=5)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError) as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def docker_daemon() -> None:
+    """Present where a Docker daemon answers; in CI its absence is a failure, not a skip."""
+    problem = _docker_problem()
+    if problem is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"no Docker daemon answers: {problem}")
+    pytest.skip(f"needs a Docker daemon: {problem}")
