@@ -1,0 +1,136 @@
+"""kill -9 of each part in the middle of the main job: nothing answered with 2xx is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.e2e.harness import (
+    Client,
+    eventually,
+    gateway,
+    key_of,
+    local_mesos,
+    processes,
+    service,
+    start_gateway,
+)
+
+RUNNING = "RUNNING"
+RESOURCES = "--resources=cpus:4;mem:2048;disk:4096;ports:[31000-31099]"
+
+
+def marked(name: str, instances: int = 2) -> bytes:
+    """A service whose processes can be found by the job's name in their environment or command."""
+    return service(
+        name, f"echo $$; while true; do sleep 1; done; : crash-mark-{name}", instances=instances
+    )
+
+
+def running(name: str) -> list[int]:
+    """Pids of the shells of a marked service."""
+    found = []
+    for pid in processes(f"crash-mark-{name}"):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"crash-mark-{name}".encode() in words and b"sh\0" in words[:16]:
+            found.append(pid)
+    return found
+
+
+def test_tasks_survive_the_gateway_and_are_adopted(tmp_path: Path) -> None:
+    name = "survivor"
+    key = key_of(name)
+    with local_mesos(tmp_path, "--agents=2", RESOURCES) as mesos:
+        first = start_gateway(tmp_path, f"--master={mesos.address}")
+        client = Client(first.address)
+        assert client.call("PUT", f"/alpha/jobs/{key}", marked(name)).status == 201
+        client.wait_states(key, {0: RUNNING, 1: RUNNING})
+        tasks, pids = client.tasks(key), running(name)
+        assert len(pids) == 2
+        first.kill()
+        with gateway(tmp_path, f"--master={mesos.address}") as second:
+            client = Client(second.address)
+            eventually(lambda: client.call("GET", "/health").status, lambda status: status == 200)
+            assert client.states(key) == {0: RUNNING, 1: RUNNING}
+            assert client.tasks(key) == tasks
+            assert running(name) == pids
+            # Reconciliation has been through: a kill now reaches the adopted tasks.
+            assert client.call("DELETE", f"/alpha/jobs/{key}").status == 200
+            eventually(lambda: running(name), lambda left: not left)
+            client.wait_states(key, {0: "KILLED", 1: "KILLED"})
+
+
+def test_a_job_accepted_just_before_the_kill_is_started_once(tmp_path: Path) -> None:
+    name = "promised"
+    key = key_of(name)
+    with local_mesos(tmp_path, "--agents=2", RESOURCES) as mesos:
+        first = start_gateway(tmp_path, f"--master={mesos.address}")
+        answer = Client(first.address).call("PUT", f"/alpha/jobs/{key}", marked(name, 4))
+        first.kill()
+        assert answer.status == 201
+        with gateway(tmp_path, f"--master={mesos.address}") as second:
+            client = Client(second.address)
+            client.wait_states(key, dict.fromkeys(range(4), RUNNING))
+            eventually(lambda: len(running(name)), lambda count: count == 4)
+            client.call("DELETE", f"/alpha/jobs/{key}")
+            eventually(lambda: running(name), lambda left: not left)
+
+
+def test_a_killed_executor_loses_no_instance_and_leaves_no_process(tmp_path: Path) -> None:
+    name = "executorless"
+    key = key_of(name)
+    with (
+        local_mesos(tmp_path, "--agents=1", RESOURCES) as mesos,
+        gateway(tmp_path, f"--master={mesos.address}") as server,
+    ):
+        client = Client(server.address)
+        assert client.call("PUT", f"/alpha/jobs/{key}", marked(name)).status == 201
+        client.wait_states(key, {0: RUNNING, 1: RUNNING})
+        tasks, before = client.tasks(key), running(name)
+        executors = [
+            pid
+            for pid in processes(f"MESOS_DIRECTORY={tmp_path}")
+            if b"executor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        assert executors
+        for pid in executors:
+            os.kill(pid, signal.SIGKILL)
+        eventually(
+            lambda: (client.states(key), client.tasks(key)),
+            lambda seen: (
+                set(seen[0].values()) == {RUNNING} and not set(seen[1].values()) & set(tasks.values())
+            ),
+            90,
+        )
+        eventually(lambda: running(name), lambda now: len(now) == 2 and not set(now) & set(before))
+
+
+def test_tasks_survive_an_agent_that_is_killed(tmp_path: Path) -> None:
+    name = "agentless"
+    key = key_of(name)
+    with (
+        local_mesos(tmp_path, "--agents=1", RESOURCES) as mesos,
+        gateway(tmp_path, f"--master={mesos.address}") as server,
+    ):
+        client = Client(server.address)
+        assert client.call("PUT", f"/alpha/jobs/{key}", marked(name)).status == 201
+        client.wait_states(key, {0: RUNNING, 1: RUNNING})
+        tasks, before = client.tasks(key), running(name)
+        agents = [
+            pid
+            for pid in processes("framework.local.agent")
+            if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        assert len(agents) == 1
+        os.kill(agents[0], signal.SIGKILL)
+        # The agent is back, and its executor with it, when a new instance's task runs there.
+        other = key_of("afterwards")
+        assert client.call("PUT", f"/alpha/jobs/{other}", marked("afterwards", 1)).status == 201
+        client.wait_states(other, {0: RUNNING}, 90)
+        assert client.states(key) == {0: RUNNING, 1: RUNNING}
+        assert client.tasks(key) == tasks
+        assert running(name) == before

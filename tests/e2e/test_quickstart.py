@@ -1,0 +1,84 @@
+"""bin/quickstart: one command to RUNNING, arguments for the gateway, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import Client, Server, eventually, processes
+
+KEY = "devcluster/www-data/prod/hello"
+
+
+def quickstart(log: Path, environment: dict[str, str], *arguments: str) -> Server:
+    old = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        return Server([sys.executable, "-m", "gateway.quickstart", *arguments], "serves on ", log)
+    finally:
+        os.environ.clear()
+        os.environ.update(old)
+
+
+def run_and_interrupt(tmp_path: Path, environment: dict[str, str], runtime: str) -> list[str]:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    mark = f"quickstart-{os.getpid()}-{runtime}"
+    environment = {"TMPDIR": str(scratch), "MESOS_GATEWAY_TEST_MARK": mark, **environment}
+    server = quickstart(tmp_path / "log", environment, "--port=0")
+    try:
+        text = "\n".join(server.lines)
+        assert "PENDING" in text
+        assert "All 3 instances are RUNNING" in text
+        client = Client(server.address)
+        assert client.states(KEY) == {0: "RUNNING", 1: "RUNNING", 2: "RUNNING"}
+        eventually(lambda: client.log(KEY, 1), lambda log: "hello world" in log)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 0
+    finally:
+        server.stop()
+    eventually(lambda: processes(mark), lambda left: not left, 10)
+    assert list(scratch.iterdir()) == []
+    return server.lines
+
+
+def test_with_plain_processes_where_no_docker_answers(tmp_path: Path) -> None:
+    lines = run_and_interrupt(tmp_path, {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}, "process")
+    assert lines[0].startswith("Runtime: plain processes")
+
+
+@pytest.mark.docker
+def test_with_docker_where_a_daemon_answers(tmp_path: Path, docker_daemon: None) -> None:
+    import docker
+
+    client = docker.from_env()
+    try:
+        before = {image.id for image in client.images.list()}
+        lines = run_and_interrupt(tmp_path, {}, "docker")
+        assert lines[0].startswith("Runtime: Docker containers")
+        labelled = client.containers.list(all=True, filters={"label": "mesos-gateway.task-id"})
+        assert [c for c in labelled if "hello" in c.labels["mesos-gateway.task-id"]] == []
+        assert {image.id for image in client.images.list()} <= before
+    finally:
+        client.close()
+
+
+def test_a_wrong_option_is_refused_with_the_gateways_own_sentence() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        run = subprocess.run(
+            [sys.executable, "-m", "gateway.quickstart", "--prot=9000"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "TMPDIR": directory, "DOCKER_HOST": "unix:///nonexistent.sock"},
+            check=False,
+        )
+        assert run.returncode != 0
+        assert "--port" in run.stderr
+        assert list(Path(directory).iterdir()) == []
