@@ -1,0 +1,1 @@
+"""Runtimes: where the processes of a task run."""

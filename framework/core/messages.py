@@ -75,6 +75,18 @@ class AbortUpdate(Command, frozen=True, kw_only=True):
     key: JobKey
 
 
+class PauseUpdate(Command, frozen=True, kw_only=True):
+    """Stops the active update of a job between two instances. Result: the :class:`Update`."""
+
+    key: JobKey
+
+
+class ResumeUpdate(Command, frozen=True, kw_only=True):
+    """Lets a paused update go on, in its direction. Result: the :class:`Update`."""
+
+    key: JobKey
+
+
 class Tick(Event, frozen=True, kw_only=True):
     """Time has passed; see ``Scheduler.next_deadline``."""
 
@@ -253,3 +265,21 @@ class Plan(msgspec.Struct, frozen=True):
     update: tuple[int, ...] = ()
     remove: tuple[int, ...] = ()
     unchanged: tuple[int, ...] = ()
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How much there is of what. ``tasks`` by state, terminated ones of the history included.
+
+    ``jobs`` are those with something wanted or an active task, ``updates`` the active ones;
+    ``looks`` is how often a config has been matched with an agent since the start.
+    """
+
+    tasks: dict[str, int]
+    jobs: int
+    updates: int
+    offers: int
+    agents: int
+    registered: bool
+    unanswered: int = 0
+    placed: int = 0
+    looks: int = 0

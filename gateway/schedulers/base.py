@@ -66,8 +66,10 @@ class SchedulerBackend(Protocol):
 
     def get_job(self, key: JobKey) -> JobView: ...
 
-    def plan(self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None) -> Plan:
-        """Returns what an update (a create, if the job does not exist) would do."""
+    def plan(
+        self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, creates: bool
+    ) -> Plan:
+        """Returns what a create (``creates``) or an update would do; raises what it would raise."""
 
     def health(self) -> dict[str, Any]:
         """Returns ``{"ready": bool, "problems": [sentence, …]}``."""

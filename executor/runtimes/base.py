@@ -1,0 +1,169 @@
+"""What a runtime is: something that runs the processes of one task."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from executor.environment import ExecutorEnvironment
+from executor.task import ProcessSpec, TaskDocument, TaskPayload
+
+
+class CannotRun(Exception):
+    """The task cannot be run here; the sentence tells its owner why.
+
+    ``reason`` is Mesos's name of it, for the status update.
+    """
+
+    def __init__(self, message: str, reason: str = "REASON_CONTAINER_LAUNCH_FAILED") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Cancelled(Exception):
+    """The task was stopped while it was being prepared or started."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the operator has decided about running tasks. Times in seconds.
+
+    ``hard_cpu_limit``: containers get a CPU quota, not only a share. ``docker_patience``: how long an
+    absent Docker daemon is waited for.
+    """
+
+    hard_cpu_limit: bool = False
+    docker_patience: float = 300.0
+    pids_limit: int = 4096
+    sandboxes_kept: int = 50
+
+
+class TaskContext(msgspec.Struct, frozen=True):
+    """One task, with its variables filled in, and where it runs.
+
+    ``sandbox`` is the task's directory, absolute. ``owner`` identifies this executor process on this
+    machine (see :mod:`executor.identity`).
+    """
+
+    payload: TaskPayload
+    document: TaskDocument
+    sandbox: str
+    environment: ExecutorEnvironment
+    options: Options
+    owner: str
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A run is under way. ``pid`` is on the agent, 0 if unknown."""
+
+    process: str
+    run: int
+    pid: int = 0
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """A run has ended: with ``code``, or by ``signal``; ``detail`` is more for people.
+
+    ``out_of_memory``: the kernel (or we) ended it for the memory it took.
+    """
+
+    process: str
+    run: int
+    code: int | None
+    signal: int = 0
+    out_of_memory: bool = False
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and not self.out_of_memory
+
+    def describe(self) -> str:
+        """Returns how it ended, to stand after "process NAME"."""
+        if self.code is not None:
+            text = f"exited with code {self.code}"
+        elif self.signal:
+            text = f"was ended by {signal_name(self.signal)}"
+        else:
+            text = "was lost"
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """The whole task has to end: over its memory, its container is gone, …."""
+
+    message: str
+    reason: str
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The task is held up, and will go on: "waiting for the Docker daemon"."""
+
+    message: str
+
+
+RuntimeEvent = Started | Exited | Broken | Waiting
+Notify = Callable[[RuntimeEvent], None]
+
+
+class Runtime(Protocol):
+    """Runs the processes of one task.
+
+    ``prepare``, ``start``, ``terminate`` and ``destroy`` are called from one thread, one after the
+    other, and may block; ``cancel`` from any other makes them raise :class:`Cancelled` soon. Events
+    are delivered on any thread, Started of a run before its Exited.
+    """
+
+    def prepare(self) -> None:
+        """Makes ready what all processes share; raises :class:`CannotRun`."""
+
+    def start(self, process: ProcessSpec, run: int) -> None:
+        """Starts a run; a :class:`Started` follows. Raises :class:`CannotRun`."""
+
+    def terminate(self, processes: tuple[str, ...]) -> None:
+        """Sends SIGTERM to these processes and what they have started."""
+
+    def destroy(self) -> None:
+        """Ends everything at once."""
+
+    def cancel(self) -> None: ...
+
+    def close(self) -> None:
+        """Ends what is left and frees everything; the sandbox stays. Callable at any time, twice."""
+
+    def check(self, command: str, timeout: float) -> str | None:
+        """Runs a health command beside the processes; returns why it failed, None if it did not."""
+
+    @property
+    def container_id(self) -> str: ...
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def task_environment(context: TaskContext, sandbox: str) -> dict[str, str]:
+    """Returns the variables that every process of the task finds; ``sandbox`` as it sees it."""
+    payload, environment = context.payload, context.environment
+    variables = {
+        "MESOS_SANDBOX": sandbox,
+        "MESOS_DIRECTORY": sandbox,
+        "MESOS_TASK_ID": payload.task_id,
+        "MESOS_EXECUTOR_ID": environment.executor_id,
+        "MESOS_FRAMEWORK_ID": environment.framework_id,
+        "MESOS_AGENT_ID": environment.agent_id,
+        "MESOS_HOSTNAME": payload.hostname,
+        "AURORA_CLUSTER": payload.cluster,
+        "AURORA_ROLE": payload.role,
+        "AURORA_ENVIRONMENT": payload.environment,
+        "AURORA_JOB": payload.name,
+        "AURORA_INSTANCE": str(payload.instance),
+    }
+    for name, number in payload.ports.items():
+        variables["PORT_" + "".join(c if c.isalnum() else "_" for c in name).upper()] = str(number)
+    return variables

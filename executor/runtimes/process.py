@@ -1,0 +1,389 @@
+"""The process runtime: a task's processes run on the agent itself, without an image."""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import logging
+import os
+import pwd
+import selectors
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+
+import msgspec
+
+from executor.logs import STREAMS, ProcessLog
+from executor.runtimes.base import (
+    Broken,
+    Cancelled,
+    CannotRun,
+    Exited,
+    Notify,
+    Started,
+    TaskContext,
+    task_environment,
+)
+from executor.runtimes.coordinator import Channel, Message
+from executor.runtimes.memory import MemoryWatch
+from executor.runtimes.zygote import Zygote, ZygoteGone
+from executor.task import ProcessSpec
+
+logger = logging.getLogger(__name__)
+
+OPEN_FILES = 65536
+_READ = 64 * 1024
+# How much of a stream is read at once before the others have their turn.
+_TURN = 16 * _READ
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Whom a process runs as; ``uid`` None: whoever the executor is."""
+
+    name: str
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] = ()
+
+
+def account(user: str | None) -> Account:
+    """Returns the account for the task's user; raises :class:`CannotRun` if it cannot be had."""
+    own = _own_name()
+    if user is None or user == own:
+        return Account(own)
+    try:
+        entry = pwd.getpwnam(user)
+    except (KeyError, ValueError):
+        raise CannotRun(
+            f"the task should run as user {user!r}, which does not exist on this agent", "REASON_TASK_INVALID"
+        ) from None
+    if entry.pw_uid == os.geteuid():
+        return Account(user)
+    if os.geteuid() != 0:
+        raise CannotRun(
+            f"the task should run as user {user!r}, but the executor runs as {own!r}, and only root can change",
+            "REASON_TASK_INVALID",
+        )
+    groups = {entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if user in g.gr_mem)}
+    return Account(user, entry.pw_uid, entry.pw_gid, tuple(sorted(groups)))
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+class _Run:
+    """One run under way: its log, and the reading ends of its two pipes."""
+
+    def __init__(self, process: str, run: int, log: ProcessLog | None, pipes: dict[str, int]) -> None:
+        self.process, self.run, self.log, self.pipes = process, run, log, pipes
+        self.output = bytearray()
+        self.ended = threading.Event()
+        self.status: int | None = None
+        self.trouble = ""
+
+    def write(self, stream: str, data: bytes) -> None:
+        if self.log is not None:
+            self.log.write(stream, data)
+        elif len(self.output) < _READ:
+            self.output += data
+
+
+class ProcessRuntime:
+    """See :class:`executor.runtimes.base.Runtime`. Memory is watched, not limited by the kernel."""
+
+    container_id = ""
+
+    def __init__(self, context: TaskContext, notify: Notify, zygote: Zygote, watch: MemoryWatch) -> None:
+        self._context = context
+        self._notify = notify
+        self._zygote = zygote
+        self._watch = watch
+        self._cancelled = False
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._runs: dict[str, _Run] = {}
+        self._selector = selectors.DefaultSelector()
+        self._lock = threading.RLock()
+        self._reader: threading.Thread | None = None
+        self._empty = threading.Event()
+        self._checks = 0
+        self._exceeded = False
+        self._gone = False
+        self._closed = False
+
+    # -- the interface of a runtime --
+
+    def prepare(self) -> None:
+        self._account = account(self._context.payload.user)
+        if self._account.uid is not None:
+            os.chown(self._context.sandbox, self._account.uid, self._account.gid or 0)
+        try:
+            self._channel, self._pid = self._zygote.coordinator()
+        except ZygoteGone as error:
+            raise CannotRun(str(error)) from error
+        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._reader = threading.Thread(target=self._read, name="task-output", daemon=True)
+        self._reader.start()
+        limit = self._context.payload.mem_mb * 1024 * 1024
+        self._watch.add(self._pid, limit, self._over_memory)
+
+    def start(self, process: ProcessSpec, run: int) -> None:
+        try:
+            log = ProcessLog(self._context.sandbox, process, run)
+        except OSError as error:
+            raise CannotRun(f"the logs of process {process.name} cannot be written: {error}") from error
+        self._launch(process.name, process.name, run, process.cmdline, log)
+
+    def terminate(self, processes: tuple[str, ...]) -> None:
+        self._send({"op": "signal", "keys": list(processes), "number": int(signal.SIGTERM)})
+
+    def destroy(self) -> None:
+        self._send({"op": "destroy"})
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def check(self, command: str, timeout: float) -> str | None:
+        with self._lock:
+            self._checks += 1
+            key = f"/check/{self._checks}"
+        try:
+            run = self._launch(key, key, 0, command, None)
+        except CannotRun as error:
+            return str(error)
+        if not run.ended.wait(timeout):
+            self._send({"op": "signal", "keys": [key], "number": int(signal.SIGKILL)})
+            return f"the health command did not end within {timeout:g} s"
+        if run.trouble:
+            return run.trouble
+        if run.status == 0:
+            return None
+        output = run.output.decode("utf-8", "replace").strip()[-200:]
+        how = _exit_of(run, out_of_memory=False).describe()
+        return f"the health command {how}{': ' + output if output else ''}"
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._watch.remove(self._pid)
+        if self._channel is not None and self._reader is not None:
+            self._empty.clear()
+            self._send({"op": "destroy"})
+            if not self._empty.wait(10):
+                logger.warning("processes of %s outlive SIGKILL", self._context.payload.task_id)
+            self._channel_shutdown()
+            self._reader.join(10)
+        self._selector.close()
+
+    # -- the inside --
+
+    def _launch(self, key: str, name: str, run: int, command: str, log: ProcessLog | None) -> _Run:
+        if self._cancelled:
+            raise Cancelled
+        pipes = {stream: os.pipe2(os.O_CLOEXEC) for stream in STREAMS}
+        entry = _Run(name, run, log, {stream: reader for stream, (reader, _) in pipes.items()})
+        shell = shutil.which("bash", path=_PATH) or "/bin/sh"
+        message: Message = {
+            "op": "start",
+            "fds": len(STREAMS),
+            "key": key,
+            "argv": [shell, "-c", command],
+            "cwd": self._context.sandbox,
+            "env": self._variables(),
+            "user": self._account.name,
+            "uid": self._account.uid,
+            "gid": self._account.gid,
+            "groups": list(self._account.groups),
+            "nofile": OPEN_FILES,
+        }
+        try:
+            with self._lock:
+                if self._gone or self._channel is None:
+                    self._discard(entry)
+                    raise CannotRun("the process that starts the task's processes is gone")
+                self._runs[key] = entry
+                self._send(message, tuple(writer for _, writer in pipes.values()))
+        finally:
+            for _, writer in pipes.values():
+                os.close(writer)
+        return entry
+
+    @staticmethod
+    def _discard(run: _Run) -> None:
+        """Frees a run whose pipes nobody reads from."""
+        for fd in run.pipes.values():
+            os.close(fd)
+        run.pipes.clear()
+        if run.log is not None:
+            run.log.close()
+        run.ended.set()
+
+    def _variables(self) -> dict[str, str]:
+        context = self._context
+        return {
+            "PATH": _PATH,
+            "HOME": context.sandbox,
+            "USER": self._account.name,
+            "LOGNAME": self._account.name,
+            "LANG": "C.UTF-8",
+            "TMPDIR": "/tmp",
+            **task_environment(context, context.sandbox),
+            "MESOS_GATEWAY_EXECUTOR": context.owner,
+        }
+
+    def _send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        with self._lock:
+            if self._channel is None:
+                return
+            try:
+                self._channel.send(message, fds)
+            except OSError as error:
+                # The reader sees the end of the channel and reports every run as lost.
+                logger.warning("the coordinator of %s is gone: %s", self._context.payload.task_id, error)
+
+    def _over_memory(self, used: int) -> None:
+        self._exceeded = True
+        limit = self._context.payload.mem_mb
+        self.destroy()
+        self._notify(
+            Broken(
+                f"killed by the executor: out of memory (limit {limit} MiB, used {used >> 20} MiB)",
+                "REASON_CONTAINER_LIMITATION_MEMORY",
+            )
+        )
+
+    def _channel_shutdown(self) -> None:
+        """Ends the reader: the coordinator exits when its channel ends."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.shutdown()
+
+    def _read(self) -> None:
+        """The reader thread: events of the coordinator, output of the processes."""
+        channel = self._channel
+        assert channel is not None
+        try:
+            while True:
+                for key, _ in self._selector.select():
+                    if key.fileobj is not channel:
+                        self._pump(*key.data)
+                    elif not self._hear(channel):
+                        return
+        finally:
+            self._lose_all()
+            self._empty.set()
+            self._selector.unregister(channel)
+            channel.close()
+
+    def _hear(self, channel: Channel) -> bool:
+        messages = channel.receive()
+        for message, _ in messages or ():
+            self._handle(message)
+        return messages is not None
+
+    def _handle(self, message: Message) -> None:
+        event = message["event"]
+        if event == "empty":
+            self._empty.set()
+            return
+        with self._lock:
+            run = self._runs.get(message["key"])
+        if run is None:
+            return
+        if event == "started":
+            for stream, fd in run.pipes.items():
+                os.set_blocking(fd, False)
+                self._selector.register(fd, selectors.EVENT_READ, (run, stream))
+            if run.log is not None:
+                self._notify(Started(run.process, run.run, int(message["pid"])))
+        elif event == "failed":
+            run.trouble = message["text"]
+            for stream in list(run.pipes):
+                os.close(run.pipes.pop(stream))
+            self._finish(message["key"], run)
+        elif event == "exited":
+            run.status = int(message["status"])
+            for stream in list(run.pipes):
+                self._pump(run, stream, to_the_end=True)
+            self._finish(message["key"], run)
+
+    def _finish(self, key: str, run: _Run) -> None:
+        with self._lock:
+            self._runs.pop(key, None)
+        run.ended.set()
+        if run.log is None:
+            self._close_pipes(run)
+        elif run.trouble:
+            self._close_pipes(run)
+            self._notify(Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED"))
+        else:
+            self._notify(_exit_of(run, self._exceeded))
+
+    def _pump(self, run: _Run, stream: str, to_the_end: bool = False) -> None:
+        """Moves output from a pipe to the log: what is there now, or up to a turn of it."""
+        fd = run.pipes.get(stream)
+        if fd is None:
+            return
+        moved = 0
+        while to_the_end or moved < _TURN:
+            try:
+                data = os.read(fd, _READ)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close_pipe(run, stream)
+                return
+            run.write(stream, data)
+            moved += len(data)
+            if moved > 64 * _TURN:
+                return  # what a process has left behind writes without end
+
+    def _close_pipe(self, run: _Run, stream: str) -> None:
+        fd = run.pipes.pop(stream)
+        self._selector.unregister(fd)
+        os.close(fd)
+        if not run.pipes and run.log is not None:
+            run.log.close()
+
+    def _close_pipes(self, run: _Run) -> None:
+        for stream in list(run.pipes):
+            self._close_pipe(run, stream)
+        if run.log is not None:
+            run.log.close()
+
+    def _lose_all(self) -> None:
+        """The coordinator is gone, and its children with it."""
+        for run in self._pumped():
+            for stream in list(run.pipes):
+                self._pump(run, stream)
+            self._close_pipes(run)
+        with self._lock:
+            self._gone = True
+            lost, self._runs = self._runs, {}
+        for run in lost.values():
+            self._discard(run)
+            if not self._closed and run.log is not None:
+                self._notify(Exited(run.process, run.run, None, detail="the process that watched it is gone"))
+
+    def _pumped(self) -> Iterator[_Run]:
+        """The runs whose pipes are open, ended ones (with stragglers holding them) among them."""
+        seen = {id(key.data[0]): key.data[0] for key in self._selector.get_map().values() if key.data}
+        return iter(seen.values())
+
+
+def _exit_of(run: _Run, out_of_memory: bool) -> Exited:
+    status = run.status if run.status is not None else 0
+    words = run.log.last_words() if run.log is not None and status != 0 else ""
+    if os.WIFSIGNALED(status):
+        return Exited(run.process, run.run, None, os.WTERMSIG(status), out_of_memory, words)
+    return Exited(run.process, run.run, os.waitstatus_to_exitcode(status), 0, out_of_memory, words)

@@ -1,0 +1,91 @@
+"""Makes coordinators by forking: cheap, and safe because the forking process has one thread.
+
+The zygote is itself forked by the executor before that starts its first thread, so it needs no
+interpreter start and finds its modules wherever they came from (a pex, too).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+from executor.runtimes import coordinator
+
+
+class ZygoteGone(Exception):
+    """The process that starts tasks has died."""
+
+
+class Zygote:
+    """The executor's end. :meth:`coordinator` may be called from one thread at a time."""
+
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        self._sock = sock
+        self.pid = pid
+
+    @classmethod
+    def start(cls) -> Zygote:
+        """Forks the zygote. To be called before this process has a second thread."""
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _serve_and_exit(theirs)
+        theirs.close()
+        return cls(ours, pid)
+
+    def coordinator(self) -> tuple[coordinator.Channel, int]:
+        """Returns the channel to a new coordinator, and its pid; raises :class:`ZygoteGone`."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._sock, [b"c"], [theirs.fileno()])
+            reply = self._sock.recv(16)
+        except OSError as error:
+            ours.close()
+            raise ZygoteGone(f"the process that starts tasks is gone: {error}") from error
+        if not reply:
+            ours.close()
+            raise ZygoteGone("the process that starts tasks is gone")
+        return coordinator.Channel(ours), int(reply)
+
+    def close(self) -> None:
+        """Ends the zygote; coordinators end with their own channels."""
+        self._sock.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _serve_and_exit(sock: socket.socket) -> NoReturn:
+    code = 1
+    try:
+        _serve(sock)
+        code = 0
+    except BaseException as error:
+        sys.stderr.write(f"the zygote fails: {error!r}\n")
+        raise
+    finally:
+        os._exit(code)
+
+
+def _serve(sock: socket.socket) -> None:
+    # A session of its own: a signal to the executor's group must not hit whoever cleans up after it.
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        data, fds, _, _ = socket.recv_fds(sock, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            return
+        pid = os.fork()
+        if pid == 0:
+            sock.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            coordinator.main(socket.socket(fileno=fds[0]))
+        os.close(fds[0])
+        sock.sendall(b"%16d" % pid)

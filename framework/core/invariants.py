@@ -1,0 +1,93 @@
+"""What must hold after every event; a test's :meth:`Scheduler.validate`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+from framework.core.offers import OfferBook
+from framework.core.reconciliation import Reconciler
+from framework.core.state import InvariantViolation, JobRecord, State
+from framework.core.tasks import ENDING, TRANSITIONS, tell
+from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
+
+
+def require(holds: bool, message: str) -> None:
+    if not holds:
+        raise InvariantViolation(message)
+
+
+def check_state(state: State) -> None:
+    """Raises :class:`InvariantViolation` if jobs, tasks, updates or their indexes contradict."""
+    require(+Counter(t.state for t in state.tasks.values()) == +state.by_state, "by_state is wrong")
+    for task in state.tasks.values():
+        check_task(task)
+    for record in state.jobs.values():
+        check_job(state, record)
+    on_agent = {(t.agent_id, t.task_id) for t in state.tasks.values() if t.state in ON_AGENT}
+    indexed = {(agent, i) for agent, ids in state.by_agent.items() for i in ids}
+    require(on_agent == indexed, f"by_agent differs from the tasks: {on_agent ^ indexed}")
+    grouped = {i for group in state.groups for i in group.tasks}
+    pending = {i for i, t in state.tasks.items() if t.state is TaskState.PENDING}
+    require(grouped == pending, f"groups differ from the pending tasks: {grouped ^ pending}")
+    live = {key for keys in state.live.values() for key in keys}
+    require(live == {k for k, r in state.jobs.items() if r.is_live}, "live is wrong")
+    active = sum(u.is_active for u in state.updates.values())
+    require(active == state.updating, "updating is wrong")
+
+
+def check_task(task: Task) -> None:
+    story = "; ".join(tell(task))
+    require(bool(task.events) and task.events[-1].state is task.state, f"{task.task_id}: {story}")
+    states = [TaskState.INIT, *(event.state for event in task.events)]
+    for pair in pairwise(states):
+        require(pair in TRANSITIONS, f"{task.task_id} went {pair[0]} -> {pair[1]}: {story}")
+    times = [event.at for event in task.events]
+    require(times == sorted(times), f"{task.task_id}: time goes back: {story}")
+    placed = task.agent_id is not None
+    if task.state in ON_AGENT:
+        require(placed, f"{task.task_id} is {task.state} on no agent")
+        names = set(task.config.resources.ports)
+        distinct = len(set(task.ports.values())) == len(task.ports)
+        require(set(task.ports) == names and distinct, f"{task.task_id} has ports {task.ports}")
+    if task.state in (TaskState.PENDING, TaskState.THROTTLED):
+        require(not placed, f"{task.task_id} is {task.state} on agent {task.agent_id}")
+
+
+def check_job(state: State, record: JobRecord) -> None:
+    key = record.job.spec.key
+    tasks = [t for t in state.tasks.values() if t.key == key] if len(state.tasks) < 5000 else []
+    if tasks:
+        active = {t.instance: t.task_id for t in tasks if t.state in ACTIVE}
+        require({i: t.task_id for i, t in record.active.items()} == active, f"{key}: active is wrong")
+        ended = {t.task_id for t in tasks if t.state in TERMINAL}
+        require(set(record.ended) == ended, f"{key}: ended is wrong")
+        crowd = Counter(t.agent_id for t in tasks if t.state in ON_AGENT)
+        require(dict(record.crowd) == dict(crowd), f"{key}: crowd is {record.crowd}, not {crowd}")
+    for instance, config in record.job.wanted.items():
+        task = record.active.get(instance)
+        require(task is not None, f"{key}: instance {instance} is wanted and has no task")
+        if task is not None and task.state not in ENDING:
+            require(task.config == config, f"{key}: {task.task_id} does not run what is wanted")
+    for instance, task in record.active.items():
+        wanted = instance in record.job.wanted or task.state in ENDING
+        require(wanted, f"{key}: {task.task_id} is {task.state} and not wanted")
+    updating = [i for i in record.updates if state.updates[i].is_active]
+    require(updating == ([record.updating] if record.updating else []), f"{key}: updates {updating}")
+
+
+def check_offers(book: OfferBook) -> None:
+    ids = [offer.offer_id for offer in book.offers()]
+    require(len(ids) == len(set(ids)) == len(book), "an offer is held twice, or not at all")
+    for agent_id, held in book.held.items():
+        room = held.room
+        free = (room.cpus, room.mem, room.disk, room.gpus)
+        require(min(free) > -0.001, f"agent {agent_id} is oversubscribed: {free}")
+
+
+def check_reconciler(reconciler: Reconciler, state: State) -> None:
+    for task_id in reconciler.unanswered:
+        task = state.tasks.get(task_id)
+        require(
+            task is not None and task.state in ON_AGENT, f"{task_id} is asked for and on no agent"
+        )

@@ -1,0 +1,211 @@
+"""Does a task fit what an agent offers, with which ports, and if not, why not. Pure.
+
+Rules of constraints as in Aurora's ConstraintMatcher: a value constraint holds if one of the
+attribute's values is among those given (negated: if none is, or the agent has no such attribute); a
+limit needs the attribute and counts the job's tasks on agents that share a value of it; ``host`` is
+the hostname; ``dedicated`` agents take only tasks that ask for them, and those go nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from framework.model.cluster import Offer, PortRange
+from framework.model.jobs import Constraint, TaskConfig
+
+# Mesos keeps scalars to three decimals.
+_TOLERANCE = 0.0005
+HOST = "host"
+DEDICATED = "dedicated"
+SCALARS = ("cpus", "mem", "disk", "gpus")
+
+
+class Room(msgspec.Struct):
+    """What is left of an agent's offers while tasks are being placed. Memory and disk in MiB."""
+
+    agent_id: str
+    hostname: str
+    address: str
+    attributes: Mapping[str, tuple[str, ...]]
+    cpus: float
+    mem: float
+    disk: float
+    gpus: float
+    ports: tuple[PortRange, ...]
+    has_executor: bool
+
+    @classmethod
+    def of(cls, offers: Sequence[Offer]) -> Room:
+        """Returns what one agent's offers are together; the latest names it."""
+        last = offers[-1]
+        return cls(
+            agent_id=last.agent_id,
+            hostname=last.hostname,
+            address=last.agent_address,
+            attributes=last.attributes,
+            cpus=sum(o.cpus for o in offers),
+            mem=sum(o.mem_mb for o in offers),
+            disk=sum(o.disk_mb for o in offers),
+            gpus=sum(o.gpus for o in offers),
+            ports=tuple(sorted(r for o in offers for r in o.ports)),
+            has_executor=any(o.has_executor for o in offers),
+        )
+
+    @property
+    def freedom(self) -> float:
+        """How much is free, for comparing agents: a cpu weighs as much as 4 GiB."""
+        return self.cpus + self.mem / 4096.0
+
+    def values(self, attribute: str) -> tuple[str, ...]:
+        if attribute == HOST:
+            return (self.hostname,)
+        return self.attributes.get(attribute, ())
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a task needs of an agent. The executor's overhead counts where it does not run yet."""
+
+    config: TaskConfig
+    executor_cpus: float = 0.0
+    executor_mem: float = 0.0
+
+    def amounts(self, room: Room) -> tuple[float, float, float, float]:
+        """Returns cpus, mem, disk, gpus that the task would take of ``room``."""
+        need = self.config.resources
+        if room.has_executor:
+            return need.cpus, need.mem_mb, need.disk_mb, need.gpus
+        cpus, mem = need.cpus + self.executor_cpus, need.mem_mb + self.executor_mem
+        return cpus, mem, need.disk_mb, need.gpus
+
+
+class Veto(msgspec.Struct, frozen=True):
+    """Why a task does not fit an agent.
+
+    ``what`` is a scalar's name, ``ports``, or the constraint; ``needs`` and ``has`` are amounts, or
+    for a constraint 0 and the text ``because``.
+    """
+
+    what: str
+    needs: float = 0.0
+    has: float = 0.0
+    because: str = ""
+
+
+class Tally:
+    """How many of a job's tasks are on agents with each value of one attribute.
+
+    ``anywhere`` are those on agents whose values are not known: they count for every value.
+    """
+
+    __slots__ = ("_at", "anywhere")
+
+    def __init__(self) -> None:
+        self._at: Counter[str] = Counter()
+        self.anywhere = 0
+
+    def add(self, values: Iterable[str], tasks: int = 1) -> None:
+        for value in values:
+            self._at[value] += tasks
+
+    def at(self, value: str) -> int:
+        return self._at[value] + self.anywhere
+
+
+# By attribute, for those that a limit constraint names.
+Crowd = Mapping[str, Tally]
+
+
+def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
+    """Returns why a task does not fit what is left in ``room``; empty if it does."""
+    found: list[Veto] = []
+    have = (room.cpus, room.mem, room.disk, room.gpus)
+    for what, needs, has in zip(SCALARS, ask.amounts(room), have, strict=True):
+        if needs > has + _TOLERANCE:
+            found.append(Veto(what, needs, has))
+    ports = len(ask.config.resources.ports)
+    if ports and ports > (has_ports := count_ports(room.ports)):
+        found.append(Veto("ports", ports, has_ports))
+    wants_dedicated = False
+    for constraint in ask.config.constraints:
+        wants_dedicated = wants_dedicated or constraint.attribute == DEDICATED
+        if because := objection(constraint, room, crowd):
+            found.append(Veto(f"constraint {constraint}", because=because))
+    if DEDICATED in room.attributes and not wants_dedicated:
+        reserved = ",".join(room.attributes[DEDICATED])
+        found.append(Veto(DEDICATED, because=f"the agent is dedicated to {reserved}"))
+    return tuple(found)
+
+
+def objection(constraint: Constraint, room: Room, crowd: Crowd) -> str:
+    """Returns why an agent does not meet ``constraint``, "" if it does."""
+    name = constraint.attribute
+    values = room.values(name)
+    if constraint.kind == "limit":
+        if not values:
+            return f"the agent has no attribute {name}"
+        tally = crowd.get(name)
+        most = max(tally.at(value) for value in values) if tally is not None else 0
+        if most >= constraint.limit:
+            return f"{most} of the job's tasks are already on {name}={','.join(values)}"
+        return ""
+    met = any(value in constraint.values for value in values)
+    if met is not constraint.negated:
+        return ""
+    return f"the agent has {name}={','.join(values)}" if values else f"the agent has no attribute {name}"
+
+
+def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
+    """Takes a task that fits out of ``room``; returns its ports by name, and the cursor's new place.
+
+    Ports are the first free ones from ``cursor`` on, then from the lowest again, so that one just
+    freed is not the next to be used.
+    """
+    cpus, mem, disk, gpus = ask.amounts(room)
+    room.cpus = round(room.cpus - cpus, 3)
+    room.mem = round(room.mem - mem, 3)
+    room.disk = round(room.disk - disk, 3)
+    room.gpus = round(room.gpus - gpus, 3)
+    room.has_executor = True
+    names = ask.config.resources.ports
+    if not names:
+        return {}, cursor
+    numbers = choose_ports(room.ports, len(names), cursor)
+    room.ports = without(room.ports, numbers)
+    return dict(zip(names, numbers, strict=True)), numbers[-1] + 1
+
+
+def count_ports(ranges: Iterable[PortRange]) -> int:
+    return sum(r.end - r.begin + 1 for r in ranges)
+
+
+def choose_ports(ranges: Sequence[PortRange], count: int, cursor: int) -> list[int]:
+    """Returns ``count`` distinct numbers of ``ranges`` (enough must be there), from ``cursor`` on."""
+    above = [PortRange(max(r.begin, cursor), r.end) for r in ranges if r.end >= cursor]
+    below = [PortRange(r.begin, min(r.end, cursor - 1)) for r in ranges if r.begin < cursor]
+    chosen: list[int] = []
+    for span in above + below:
+        room = count - len(chosen)
+        chosen.extend(range(span.begin, min(span.end + 1, span.begin + room)))
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+def without(ranges: Iterable[PortRange], numbers: Iterable[int]) -> tuple[PortRange, ...]:
+    """Returns ``ranges`` less ``numbers``."""
+    left = list(ranges)
+    for number in numbers:
+        cut: list[PortRange] = []
+        for span in left:
+            if not span.begin <= number <= span.end:
+                cut.append(span)
+                continue
+            if span.begin < number:
+                cut.append(PortRange(span.begin, number - 1))
+            if number < span.end:
+                cut.append(PortRange(number + 1, span.end))
+        left = cut
+    return tuple(left)

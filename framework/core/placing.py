@@ -1,0 +1,184 @@
+"""Which pending task goes where: the offers held, and the tasks waiting, in one pass.
+
+Tasks wait in groups of equal config. A group and an agent that did not fit are not tried against
+each other again until one of them changes, so a config that fits nowhere costs one look per new
+offer, and nothing per task. A pass looks at no more agents than it takes to choose well: a task
+placed costs a bounded number of looks however many agents there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import NamedTuple
+
+import msgspec
+
+from framework.core.lifecycle import Lifecycle
+from framework.core.matching import SCALARS, Ask, Crowd, Room, Tally, take, vetoes
+from framework.core.messages import Launch
+from framework.core.offers import OfferBook
+from framework.core.state import Group, JobRecord
+from framework.model.jobs import TaskConfig
+from framework.model.tasks import Task, TaskState
+
+# An agent without a task of the job is as good a place as the spread can find; so many of them per
+# task (and so many more) are enough to choose the freest from.
+_CHOICE_PER_TASK = 2
+_CHOICE_MORE = 32
+
+
+class Candidate(NamedTuple):
+    """An agent that a group fits, in the order of choice: fewest tasks of the job, most free."""
+
+    crowd: int
+    taken: float
+    agent_id: str
+
+
+class Placer:
+    """Places tasks. ``looks`` counts how often a config was matched with an agent, ``placed`` tasks."""
+
+    def __init__(self, lifecycle: Lifecycle, book: OfferBook) -> None:
+        self.looks = 0
+        self.placed = 0
+        # Where the next scan begins, so that all agents have their turn.
+        self._first = 0
+        self._lifecycle = lifecycle
+        self._settings = lifecycle.settings
+        self._state = lifecycle.state
+        self._book = book
+
+    def ask(self, group: Group) -> Ask:
+        return Ask(group.config, self._settings.executor_cpus, self._settings.executor_mem_mb)
+
+    def place(self, crowds: CrowdSource) -> None:
+        """Assigns what fits to the offers held and emits a Launch per agent used."""
+        held = self._book.held
+        fresh = [agent_id for agent_id, h in held.items() if h.fresh]
+        groups = [g for g in self._state.groups if g.fresh or fresh]
+        if not held or not groups:
+            return
+        launches: dict[str, list[Task]] = {}
+        every = list(held) if any(g.fresh for g in groups) else fresh
+        highest = self._highest(every) if len(groups) > 1 else None
+        for group in sorted(groups, key=lambda g: g.rank):
+            agents = every if group.fresh else fresh
+            group.fresh = False
+            if highest is None or could_fit(group.config, highest):
+                crowd = crowds.of(group) if group.limited else {}
+                self._place_group(group, agents, crowd, launches)
+        for agent_id in fresh:
+            held[agent_id].fresh = False
+        for agent_id, tasks in launches.items():
+            offer_ids = self._book.use(agent_id)
+            self._state.changes.act(Launch(offer_ids=offer_ids, agent_id=agent_id, tasks=tuple(tasks)))
+
+    def _highest(self, agents: Sequence[str]) -> tuple[float, ...]:
+        rooms = [self._book.held[agent_id].room for agent_id in agents]
+        return tuple(max((getattr(room, what) for room in rooms), default=0.0) for what in SCALARS)
+
+    def _place_group(
+        self, group: Group, agents: Sequence[str], crowd: Crowd, launches: dict[str, list[Task]]
+    ) -> None:
+        ask = self.ask(group)
+        record = self._state.jobs[group.key]
+        waiting = list(group.tasks.values())
+        waiting.reverse()
+        scan = self._scan(ask, agents, crowd, record)
+        choice: list[Candidate] = []
+        while waiting:
+            if not choice and not self._gather(scan, choice, len(waiting)):
+                return
+            best = heapq.heappop(choice)
+            room = self._book.held[best.agent_id].room
+            self.looks += 1
+            if vetoes(ask, room, crowd):
+                continue
+            self._assign(waiting.pop(), ask, room, launches)
+            for attribute, tally in crowd.items():
+                tally.add(room.values(attribute))
+            heapq.heappush(choice, self._candidate(record, room))
+
+    def _scan(
+        self, ask: Ask, agents: Sequence[str], crowd: Crowd, record: JobRecord
+    ) -> Iterator[Candidate]:
+        """Yields the agents that the group fits, looking at one after the other as they are wanted."""
+        first = self._first % len(agents)
+        for agent_id in chain(islice(agents, first, None), islice(agents, first)):
+            room = self._book.held[agent_id].room
+            self.looks += 1
+            self._first += 1
+            if not vetoes(ask, room, crowd):
+                yield self._candidate(record, room)
+
+    def _gather(self, scan: Iterator[Candidate], choice: list[Candidate], tasks: int) -> bool:
+        """Fills ``choice``; returns whether there is any."""
+        enough = _CHOICE_PER_TASK * tasks + _CHOICE_MORE
+        for candidate in scan:
+            choice.append(candidate)
+            enough -= not candidate.crowd
+            if enough <= 0:
+                break
+        heapq.heapify(choice)
+        return bool(choice)
+
+    def _candidate(self, record: JobRecord, room: Room) -> Candidate:
+        return Candidate(record.crowd.get(room.agent_id, 0), -room.freedom, room.agent_id)
+
+    def _assign(self, task: Task, ask: Ask, room: Room, launches: dict[str, list[Task]]) -> None:
+        cursor = self._book.cursors.get(room.agent_id, 0)
+        ports, self._book.cursors[room.agent_id] = take(ask, room, cursor)
+        placed = msgspec.structs.replace(
+            task,
+            agent_id=room.agent_id,
+            hostname=room.hostname,
+            agent_address=room.address,
+            ports=ports,
+        )
+        self._lifecycle.move(placed, TaskState.ASSIGNED, f"on {room.hostname}")
+        launches.setdefault(room.agent_id, []).append(self._state.tasks[task.task_id])
+        self.placed += 1
+
+
+def could_fit(config: TaskConfig, highest: tuple[float, ...]) -> bool:
+    """Returns whether no scalar is more than the most that any agent has left of it."""
+    need = config.resources
+    amounts = (need.cpus, need.mem_mb, need.disk_mb, need.gpus)
+    return all(n <= most + 0.001 for n, most in zip(amounts, highest, strict=True))
+
+
+class CrowdSource:
+    """Counts a job's tasks by the values of attributes, for limit constraints.
+
+    The attributes of agents are known from offers only. A task on an agent that has made none since
+    the start counts against every value for ``strict`` (a while after registration), then not at all:
+    an agent that is full would otherwise hold the job back for ever.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, book: OfferBook, strict: bool) -> None:
+        self._state = lifecycle.state
+        self._book = book
+        self._strict = strict
+
+    def of(self, group: Group) -> dict[str, Tally]:
+        record = self._state.jobs[group.key]
+        crowd = {c.attribute: Tally() for c in group.config.constraints if c.kind == "limit"}
+        for agent_id, tasks in record.crowd.items():
+            for attribute, tally in crowd.items():
+                values = self._values(agent_id, attribute)
+                if values is not None:
+                    tally.add(values, tasks)
+                elif self._strict:
+                    tally.anywhere += tasks
+        return crowd
+
+    def _values(self, agent_id: str, attribute: str) -> tuple[str, ...] | None:
+        agent = self._book.agents.get(agent_id)
+        if agent is not None:
+            return agent.room.values(attribute)
+        if attribute == "host":
+            task = self._state.tasks[next(iter(self._state.by_agent[agent_id]))]
+            return (task.hostname or "",)
+        return None

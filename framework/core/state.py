@@ -1,0 +1,242 @@
+"""Everything the scheduler durably knows, with the indexes that make each question cheap.
+
+All changes of jobs, tasks and updates go through here, so that the writes of an event are complete
+and the indexes agree with the values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from framework.core.changes import Changes
+from framework.core.messages import Job, Snapshot
+from framework.model.jobs import JobKey, TaskConfig
+from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
+from framework.model.updates import Update
+
+
+class InvariantViolation(AssertionError):
+    """The scheduler's state contradicts itself: a defect. The message says what and where."""
+
+
+class Group:
+    """PENDING tasks of one job with equal configs: what fits one of them fits all.
+
+    ``fresh``: it has to be tried against every offer held, not only against new ones.
+    """
+
+    __slots__ = ("config", "fresh", "key", "limited", "tasks")
+
+    def __init__(self, key: JobKey, config: TaskConfig) -> None:
+        self.key = key
+        self.config = config
+        self.tasks: dict[str, Task] = {}
+        self.limited = any(c.kind == "limit" for c in config.constraints)
+        self.fresh = True
+
+    @property
+    def rank(self) -> tuple[int, float, JobKey]:
+        """The order of placement: by priority, then by how long the first task has waited."""
+        return -self.config.priority, next(iter(self.tasks.values())).since, self.key
+
+
+class JobRecord:
+    """A job with what belongs to it. ``ended`` (oldest first) and ``updates`` hold ids."""
+
+    __slots__ = ("active", "announced", "crowd", "ended", "groups", "job", "updates", "updating")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.active: dict[int, Task] = {}
+        self.ended: dict[str, None] = {}
+        self.updates: dict[str, None] = {}
+        self.updating: str | None = None
+        # How many of the job's tasks each agent holds.
+        self.crowd: Counter[str] = Counter()
+        self.groups: dict[TaskConfig, Group] = {}
+        self.announced = False
+
+    @property
+    def is_live(self) -> bool:
+        return bool(self.job.wanted or self.active)
+
+
+class State:
+    """Jobs, tasks and updates. ``now`` is the time of the event at hand.
+
+    ``touched_tasks`` and ``touched_jobs`` are what the event has changed so far; whoever acts on
+    changes (timers, updates) empties them.
+    """
+
+    def __init__(self, snapshot: Snapshot, changes: Changes) -> None:
+        self.now = 0.0
+        self.changes = changes
+        self.framework_id = snapshot.framework_id
+        self.jobs: dict[JobKey, JobRecord] = {}
+        self.tasks: dict[str, Task] = {}
+        self.updates: dict[str, Update] = {}
+        self.by_state: Counter[TaskState] = Counter()
+        self.by_agent: dict[str, dict[str, None]] = {}
+        self.live: dict[tuple[str, str], set[JobKey]] = {}
+        self.groups: dict[Group, None] = {}
+        self.touched_tasks: dict[str, None] = {}
+        self.touched_jobs: dict[JobKey, None] = {}
+        self._load(snapshot)
+
+    def _load(self, snapshot: Snapshot) -> None:
+        for job in snapshot.jobs:
+            self.save_job(job)
+        for task in sorted(snapshot.tasks, key=lambda t: (t.since, t.task_id)):
+            self.save_task(task)
+            self.now = max(self.now, task.since)
+        for update in sorted(snapshot.updates, key=lambda u: (u.created_at, u.update_id)):
+            self.save_update(update)
+            self.now = max(self.now, update.created_at)
+        for record in self.jobs.values():
+            record.announced = record.is_live
+        self.changes.take(None)
+
+    # -- jobs --
+
+    def record(self, key: JobKey) -> JobRecord | None:
+        return self.jobs.get(key)
+
+    def save_job(self, job: Job) -> JobRecord:
+        key = job.spec.key
+        record = self.jobs.get(key)
+        if record is None:
+            record = self.jobs[key] = JobRecord(job)
+        record.job = job
+        self.changes.jobs[key] = job
+        self.touched_jobs[key] = None
+        self._refresh(record)
+        return record
+
+    def drop_job(self, key: JobKey) -> None:
+        record = self.jobs[key]
+        if record.is_live or record.ended or record.updates:
+            raise InvariantViolation(f"job {key} is to be deleted and still has tasks or updates")
+        del self.jobs[key]
+        self.changes.jobs[key] = None
+
+    def _refresh(self, record: JobRecord) -> None:
+        key = record.job.spec.key
+        place = (key.cluster, key.role)
+        if record.is_live:
+            self.live.setdefault(place, set()).add(key)
+        elif key in (keys := self.live.get(place, set())):
+            keys.remove(key)
+            if not keys:
+                del self.live[place]
+
+    # -- tasks --
+
+    def save_task(self, task: Task) -> None:
+        record = self.jobs.get(task.key)
+        if record is None:
+            raise InvariantViolation(f"task {task.task_id} belongs to no job")
+        before = self.tasks.get(task.task_id)
+        if before is not None:
+            self._unindex(record, before)
+        self.tasks[task.task_id] = task
+        self._index(record, task)
+        self.changes.tasks[task.task_id] = task
+        self.touched_tasks[task.task_id] = None
+        self.touched_jobs[task.key] = None
+        self._refresh(record)
+
+    def drop_task(self, task: Task) -> None:
+        record = self.jobs[task.key]
+        self._unindex(record, task)
+        del self.tasks[task.task_id]
+        self.changes.tasks[task.task_id] = None
+        self.touched_tasks[task.task_id] = None
+        self.touched_jobs[task.key] = None
+        self._refresh(record)
+
+    def _index(self, record: JobRecord, task: Task) -> None:
+        self.by_state[task.state] += 1
+        if task.state in TERMINAL:
+            record.ended[task.task_id] = None
+        if task.state in ACTIVE:
+            other = record.active.setdefault(task.instance, task)
+            if other.task_id != task.task_id:
+                raise InvariantViolation(
+                    f"instance {task.instance} of {task.key} has two active tasks: "
+                    f"{other.task_id} ({other.state}) and {task.task_id} ({task.state})"
+                )
+        if task.state is TaskState.PENDING:
+            group = record.groups.get(task.config)
+            if group is None:
+                group = record.groups[task.config] = Group(task.key, task.config)
+                self.groups[group] = None
+            group.tasks[task.task_id] = task
+            group.fresh = True
+        if task.state in ON_AGENT and task.agent_id is not None:
+            self.by_agent.setdefault(task.agent_id, {})[task.task_id] = None
+            record.crowd[task.agent_id] += 1
+
+    def _unindex(self, record: JobRecord, task: Task) -> None:
+        self.by_state[task.state] -= 1
+        record.ended.pop(task.task_id, None)
+        if task.state in ACTIVE:
+            del record.active[task.instance]
+        if task.state is TaskState.PENDING:
+            group = record.groups[task.config]
+            del group.tasks[task.task_id]
+            if not group.tasks:
+                del record.groups[task.config]
+                del self.groups[group]
+        if task.state in ON_AGENT and task.agent_id is not None:
+            self._leave(record, task.task_id, task.agent_id)
+
+    def _leave(self, record: JobRecord, task_id: str, agent_id: str) -> None:
+        tasks = self.by_agent[agent_id]
+        del tasks[task_id]
+        if not tasks:
+            del self.by_agent[agent_id]
+        record.crowd[agent_id] -= 1
+        if not record.crowd[agent_id]:
+            del record.crowd[agent_id]
+        # One fewer on this agent: a limit that held the group back may no longer do so.
+        for group in record.groups.values():
+            group.fresh = group.fresh or group.limited
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self.groups)
+
+    def on_agents(self) -> Iterator[Task]:
+        """Yields the tasks that hold resources of an agent, as far as is known."""
+        for ids in self.by_agent.values():
+            for task_id in ids:
+                yield self.tasks[task_id]
+
+    # -- updates --
+
+    def save_update(self, update: Update) -> None:
+        record = self.jobs.get(update.key)
+        if record is None:
+            raise InvariantViolation(f"update {update.update_id} belongs to no job")
+        self.updates[update.update_id] = update
+        record.updates[update.update_id] = None
+        if update.is_active:
+            if record.updating not in (None, update.update_id):
+                raise InvariantViolation(f"job {update.key} has two active updates")
+            record.updating = update.update_id
+        elif record.updating == update.update_id:
+            record.updating = None
+        self.changes.updates[update.update_id] = update
+        self.touched_jobs[update.key] = None
+
+    def drop_update(self, update: Update) -> None:
+        del self.updates[update.update_id]
+        del self.jobs[update.key].updates[update.update_id]
+        self.changes.updates[update.update_id] = None
+
+    def active_update(self, key: JobKey) -> Update | None:
+        record = self.jobs.get(key)
+        if record is None or record.updating is None:
+            return None
+        return self.updates[record.updating]

@@ -1,0 +1,261 @@
+"""The calls to the master: a thread, a bounded queue, one connection that is kept alive.
+
+pymesos sends its calls on the caller's thread, holding its lock, with a timeout of a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import select
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from framework.core.messages import Action
+from framework.mesos.masters import Address
+from framework.mesos.session import Session
+from framework.model.errors import Unavailable
+
+logger = logging.getLogger(__name__)
+
+_PATH = "/api/v1/scheduler"
+_LIMIT = 100_000
+
+Call = Mapping[str, Any]
+Encode = Callable[[Action, Session], Iterable[Call]]
+
+
+class Subscription(Protocol):
+    """What the sender knows of the subscription its calls belong to."""
+
+    @property
+    def session(self) -> Session | None: ...
+
+    def resubscribe(self, reason: str, session: Session | None = None) -> None: ...
+
+    def follow(self, location: str, session: Session) -> None: ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    status: int
+    text: str = ""
+    location: str | None = None
+
+
+def is_void(answer: Answer) -> bool:
+    """Whether the answer says that the subscription is over though its stream still stands.
+
+    Mesos 1.11: 403 "Framework is not subscribed"; 400 "Framework cannot be found"; 400 "The stream
+    ID … didn't match the stream ID currently associated with framework ID …"; 503 "No leader
+    elected". Any other 4xx is about the one call.
+    """
+    if answer.status in (403, 503):
+        return True
+    return answer.status == 400 and (
+        "Framework cannot be found" in answer.text or "didn't match the stream ID" in answer.text
+    )
+
+
+class CallSender:
+    """Sends what :meth:`put` is given, in order. ``encode`` makes an action the calls it takes.
+
+    Calls of a session that is over are dropped, and counted: after the next registration the core
+    decides anew. A call that fails ends the session, so that reconciliation tells what became of it.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        encode: Encode,
+        counters: Counter[str],
+        timeout: float,
+        limit: int = _LIMIT,
+    ) -> None:
+        self._subscription = subscription
+        self._encode = encode
+        self._counters = counters
+        self._timeout = timeout
+        self._limit = limit
+        self._queue: deque[tuple[Session, Action]] = deque()
+        self._condition = threading.Condition()
+        self._busy = False
+        self._closing = False
+        self._connection: _Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="mesos-calls", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, actions: Sequence[Action]) -> None:
+        """Takes the actions over; never blocks."""
+        session = self._subscription.session
+        with self._condition:
+            room = 0 if session is None or self._closing else max(0, self._limit - len(self._queue))
+            taken = actions[:room]
+            if session is not None:
+                self._queue.extend((session, action) for action in taken)
+            self._condition.notify_all()
+        lost = len(actions) - len(taken)
+        if lost:
+            self._counters["dropped"] += lost
+            logger.info(
+                "%d calls are dropped: %s", lost, "the queue is full" if room else "not subscribed"
+            )
+
+    def flush(self, seconds: float) -> bool:
+        """Waits until everything put so far is sent; False if that takes longer."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._queue and not self._busy, seconds)
+
+    def stop(self) -> None:
+        """Ends the thread at once, also out of a call that hangs."""
+        with self._condition:
+            self._closing = True
+            self._counters["dropped"] += len(self._queue)
+            self._queue.clear()
+            self._condition.notify_all()
+            if self._connection is not None:
+                self._connection.cut()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def send_now(self, call: Call, session: Session) -> None:
+        """Sends one call from this thread, past the queue. Raises :class:`Unavailable` if refused."""
+        connection = _Connection(session.address, self._timeout)
+        try:
+            answer = connection.post(_PATH, msgspec.json.encode(call), session.headers())
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"master {session.address} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status not in (200, 202):
+            raise Unavailable(f"master {session.address} answers {answer.status}: {answer.text.strip()}")
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._busy = False
+                self._condition.notify_all()
+                self._condition.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    break
+                session, action = self._queue.popleft()
+                self._busy = True
+            if session is not self._subscription.session:
+                self._counters["dropped"] += 1
+                continue
+            try:
+                for call in self._encode(action, session):
+                    self._send(call, session)
+            except Exception:
+                # One action that cannot be expressed must not silence all that follow.
+                self._counters["failed"] += 1
+                logger.exception("an action of type %s is not carried out", type(action).__name__)
+        self._disconnect()
+
+    def _send(self, call: Call, session: Session) -> None:
+        kind = call["type"]
+        self._counters["calls"] += 1
+        try:
+            answer = self._exchange(msgspec.json.encode(call), session, repeat=kind != "ACCEPT")
+        except (OSError, http.client.HTTPException) as error:
+            self._disconnect()
+            self._counters["failed"] += 1
+            if not self._closing:
+                reason = (
+                    f"a {kind} call to master {session.address} failed: {error or type(error).__name__}"
+                )
+                logger.warning("%s", reason)
+                self._subscription.resubscribe(reason, session)
+            return
+        self._judge(kind, answer, session)
+
+    def _judge(self, kind: str, answer: Answer, session: Session) -> None:
+        if answer.status in (200, 202):
+            return
+        self._counters["refused"] += 1
+        if answer.status == 307 and answer.location:
+            self._subscription.follow(answer.location, session)
+            return
+        text = f"master {session.address} answers {kind} with {answer.status}: {answer.text.strip()}"
+        logger.warning("%s", text)
+        if is_void(answer):
+            self._subscription.resubscribe(text, session)
+
+    def _exchange(self, body: bytes, session: Session, repeat: bool) -> Answer:
+        """Sends one call. ``repeat``: a second try is harmless if the kept connection was stale.
+
+        A second ACCEPT is not: its offers would be used up by the first, and Mesos would report the
+        tasks as lost while they start.
+        """
+        connection = self._connect(session.address)
+        fresh = connection.calls == 0
+        try:
+            return connection.post(_PATH, body, session.headers())
+        except (OSError, http.client.HTTPException):
+            self._disconnect()
+            if fresh or not repeat or self._closing:
+                raise
+        return self._connect(session.address).post(_PATH, body, session.headers())
+
+    def _connect(self, address: Address) -> _Connection:
+        connection = self._connection
+        if connection is not None and connection.address == address and not connection.is_stale():
+            return connection
+        self._disconnect()
+        with self._condition:
+            if self._closing:
+                raise OSError("stopping")
+            self._connection = _Connection(address, self._timeout)
+            return self._connection
+
+    def _disconnect(self) -> None:
+        with self._condition:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class _Connection:
+    """A kept-alive connection. ``timeout`` (seconds) bounds every wait for the master."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self.address = address
+        self.calls = 0
+        self._http = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+
+    def is_stale(self) -> bool:
+        """Whether the master has closed its side, or sent what nobody asked for."""
+        sock = self._http.sock
+        if sock is None:
+            return True
+        poll = select.poll()
+        poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
+        return bool(poll.poll(0))
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        self._http.request("POST", path, body=body, headers=headers)
+        response = self._http.getresponse()
+        text = response.read(64 * 1024).decode("utf-8", "replace")
+        if not response.isclosed():
+            self._http.close()
+        self.calls += 1
+        return Answer(response.status, text, response.getheader("Location"))
+
+    def cut(self) -> None:
+        """Makes a :meth:`post` under way in another thread fail now."""
+        sock = self._http.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._http.close()

@@ -1,0 +1,175 @@
+"""Mesos resources: what of an offer is usable, and taking from it what tasks need. Pure.
+
+An offer may hold the same resource several times: unreserved (role ``*``), reserved for our role or
+an ancestor of it, statically or dynamically. A task names the very pieces it uses, reservation and
+all, so a piece is kept as the offer spelled it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from framework.model.cluster import PortRange
+
+Json = Mapping[str, Any]
+UNRESERVED = "*"
+_SCALARS = frozenset({"cpus", "mem", "disk", "gpus"})
+# Fields that make a resource something else than an amount anybody may use up.
+_SPECIAL = ("revocable", "shared", "provider_id")
+_ORIGIN = ("role", "reservation", "reservations")
+_VALUES = ("scalar", "ranges", "set")
+
+
+def amount(value: float) -> float:
+    """Returns ``value`` as Mesos counts it, in thousandths."""
+    return round(value, 3)
+
+
+def owner(resource: Json) -> str:
+    """Returns the role a resource is reserved for, ``*`` if for none.
+
+    Both formats of Mesos: ``role`` (before reservation refinement), and ``reservations``, of which
+    the last one counts.
+    """
+    reservations = resource.get("reservations") or ()
+    if reservations:
+        return str(reservations[-1].get("role", UNRESERVED))
+    return str(resource.get("role", UNRESERVED))
+
+
+def is_usable(resource: Json, role: str) -> bool:
+    """Whether a task of a framework of ``role`` may simply use the resource up.
+
+    Not: what is reserved for others, persistent volumes, disks of their own (MOUNT, PATH), shared
+    or revocable resources.
+    """
+    if any(field in resource for field in _SPECIAL) or "disk" in resource:
+        return False
+    holder = owner(resource)
+    return holder in (UNRESERVED, role) or role.startswith(holder + "/")
+
+
+class Pool:
+    """The usable resources of the offers of one agent, from which tasks take theirs.
+
+    Reserved pieces go first: nobody else could use them.
+    """
+
+    def __init__(self, resources: Iterable[Json], role: str) -> None:
+        usable = [resource for resource in resources if is_usable(resource, role)]
+        usable.sort(key=lambda resource: owner(resource) == UNRESERVED)
+        self._scalars: list[tuple[Json, float]] = []
+        self._ranges: list[tuple[Json, list[PortRange]]] = []
+        for resource in usable:
+            name = resource.get("name")
+            if name in _SCALARS and "scalar" in resource:
+                self._scalars.append((resource, float(resource["scalar"].get("value", 0.0))))
+            elif name == "ports" and "ranges" in resource:
+                self._ranges.append((resource, _ranges(resource)))
+
+    def total(self, name: str) -> float:
+        """Returns how much of a scalar there is."""
+        return amount(sum(left for resource, left in self._scalars if resource["name"] == name))
+
+    def ports(self) -> tuple[PortRange, ...]:
+        return tuple(sorted(piece for _, ranges in self._ranges for piece in ranges))
+
+    def take(self, name: str, wanted: float) -> list[dict[str, Any]]:
+        """Takes ``wanted`` of a scalar; what is not there is named as unreserved.
+
+        (Mesos then answers TASK_ERROR with the amounts, which says more than we could.)
+        """
+        taken: list[dict[str, Any]] = []
+        wanted = amount(wanted)
+        for index, (resource, left) in enumerate(self._scalars):
+            part = amount(min(wanted, left))
+            if resource["name"] != name or part <= 0:
+                continue
+            taken.append(_piece(resource, scalar={"value": part}))
+            self._scalars[index] = (resource, amount(left - part))
+            wanted = amount(wanted - part)
+        if wanted > 0:
+            taken.append(scalar(name, wanted))
+        return taken
+
+    def holds(self, resources: Iterable[Json]) -> bool:
+        """Whether these scalars are all there, of exactly these owners."""
+        return all(
+            amount(sum(left for piece, left in self._scalars if _same(piece, resource)))
+            >= resource["scalar"]["value"]
+            for resource in resources
+        )
+
+    def remove(self, resources: Iterable[Json]) -> None:
+        """Takes scalars out that :meth:`holds` has found."""
+        for resource in resources:
+            wanted = resource["scalar"]["value"]
+            for index, (piece, left) in enumerate(self._scalars):
+                if _same(piece, resource):
+                    part = min(wanted, left)
+                    self._scalars[index] = (piece, amount(left - part))
+                    wanted = amount(wanted - part)
+
+    def take_ports(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
+        """Takes the ports with these numbers, each from the piece that holds it."""
+        taken: list[dict[str, Any]] = []
+        missing = set(wanted)
+        for index, (resource, ranges) in enumerate(self._ranges):
+            mine = sorted(port for port in missing if any(r.begin <= port <= r.end for r in ranges))
+            if mine:
+                taken.append(_piece(resource, ranges=_range_json(mine)))
+                self._ranges[index] = (resource, _without(ranges, mine))
+                missing.difference_update(mine)
+        if missing:
+            bare = {"name": "ports", "type": "RANGES", "role": UNRESERVED}
+            taken.append({**bare, "ranges": _range_json(sorted(missing))})
+        return taken
+
+
+def scalar(name: str, value: float, role: str = UNRESERVED) -> dict[str, Any]:
+    """Returns a scalar resource in Mesos JSON."""
+    return {"name": name, "type": "SCALAR", "scalar": {"value": amount(value)}, "role": role}
+
+
+def origin(resource: Json) -> dict[str, Any]:
+    """Returns the fields that say whose a resource is, as a task must repeat them."""
+    fields = {field: resource[field] for field in _ORIGIN if field in resource}
+    return fields or {"role": UNRESERVED}
+
+
+def _same(one: Json, other: Json) -> bool:
+    return bool(one["name"] == other["name"]) and origin(one) == origin(other)
+
+
+def _piece(resource: Json, **value: Any) -> dict[str, Any]:
+    kept = {field: content for field, content in resource.items() if field not in _VALUES}
+    return {**kept, **value}
+
+
+def _ranges(resource: Json) -> list[PortRange]:
+    return [PortRange(int(r["begin"]), int(r["end"])) for r in resource["ranges"].get("range", ())]
+
+
+def _range_json(ports: Sequence[int]) -> dict[str, Any]:
+    """Returns sorted port numbers as Mesos ranges, neighbours joined."""
+    ranges: list[dict[str, int]] = []
+    for port in ports:
+        if ranges and ranges[-1]["end"] == port - 1:
+            ranges[-1]["end"] = port
+        else:
+            ranges.append({"begin": port, "end": port})
+    return {"range": ranges}
+
+
+def _without(ranges: Sequence[PortRange], ports: Sequence[int]) -> list[PortRange]:
+    for port in ports:
+        ranges = [piece for r in ranges for piece in _cut(r, port)]
+    return list(ranges)
+
+
+def _cut(piece: PortRange, port: int) -> list[PortRange]:
+    if not piece.begin <= port <= piece.end:
+        return [piece]
+    halves = (PortRange(piece.begin, port - 1), PortRange(port + 1, piece.end))
+    return [half for half in halves if half.begin <= half.end]

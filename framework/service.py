@@ -1,0 +1,385 @@
+"""The shell round the core: one thread, a queue, group commit, then the actions.
+
+What is handled together is committed together, in one transaction; only then are Mesos's calls made,
+the futures answered and the listeners told. So nothing is promised, launched or acknowledged before
+it is durable, and a thousand requests cost one write to the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import msgspec
+
+from framework.clock import Clock
+from framework.core.messages import Command, Event, Snapshot, Tick
+from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem
+from framework.mesos.backoff import Backoff
+from framework.mesos.interface import Driver, Sink
+from framework.model.errors import GatewayError, Unavailable
+from framework.model.jobs import JobKey
+from framework.storage import Fenced, Storage, StorageUnavailable, StoredEvent
+from framework.turn import Core, InternalError, Turn
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Listener = Callable[[StoredEvent], None]
+MakeDriver = Callable[[Sink, str | None], Driver]
+
+# One turn handles so many items, or so many seconds' worth of them, whichever is less.
+_TURN_ITEMS = 1000
+_TURN_SECONDS = 0.1
+_IDLE_SECONDS = 5.0
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """How often something was done, and how long it took, in seconds."""
+
+    count: int = 0
+    total: float = 0.0
+    longest: float = 0.0
+
+    def plus(self, seconds: float) -> Timing:
+        return Timing(self.count + 1, self.total + seconds, max(self.longest, seconds))
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """``problems``: sentences; ready without any. ``counts`` are the core's, at most a second old.
+
+    ``durations``: ``wait`` (in the queue), ``handle`` and ``commit`` (of a turn).
+    """
+
+    ready: bool
+    problems: tuple[str, ...]
+    framework_id: str | None
+    master: str | None
+    epoch: int
+    queued: int
+    counts: Any
+    durations: dict[str, Timing]
+    mesos: dict[str, int]
+
+
+class SchedulerService:
+    """One scheduler: its core, its storage, its driver.
+
+    ``make_core`` builds a core from the durable state, ``make_driver`` a driver from a sink and the
+    framework id (None: a new framework). The storage stays the caller's to close.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        make_driver: MakeDriver,
+        make_core: Callable[[Snapshot], Core],
+        clock: Clock | None = None,
+    ) -> None:
+        self._storage = storage
+        self._make_driver = make_driver
+        self._make_core = make_core
+        self._clock = clock or Clock()
+        self._inbox = Inbox()
+        self._listeners: tuple[Listener, ...] = ()
+        self._listeners_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._core: Core | None = None
+        self._driver: Driver | None = None
+        self._epoch = 0
+        self._outage: str | None = None
+        self._retry = Backoff(0.2, 5.0)
+        self._retry_at = 0.0
+        self._ended: str | None = "the scheduler has not been started"
+        self._counts: Any = None
+        self._counted_at = 0.0
+        self._durations: dict[str, Timing] = {}
+
+    # -- any thread -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Takes the state over and starts. Raises what the storage raises if it cannot be read."""
+        self._epoch = self._storage.claim_epoch()
+        snapshot = self._storage.load()
+        self._clock.not_before(_latest(snapshot))
+        self._core = self._make_core(snapshot)
+        self._counts = self._core.counts()
+        self._driver = self._make_driver(self._receive, snapshot.framework_id)
+        self._ended = None
+        self._thread.start()
+        self._driver.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Does what is queued, commits, leaves Mesos (no TEARDOWN). Later requests are Unavailable.
+
+        Raises ``TimeoutError`` if that takes longer than ``timeout`` seconds.
+        """
+        self._inbox.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                raise TimeoutError(f"the scheduler did not stop within {timeout:g} s")
+
+    def submit(self, command: Command) -> Future[Any]:
+        """Returns a future of the command's result, done once that is durable.
+
+        It fails with a :class:`GatewayError` if the core refuses, :class:`Unavailable` if the state
+        cannot be written now, :class:`InternalError` for a defect. ``at`` is stamped here.
+        """
+        future: Future[Any] = Future()
+        self._enqueue(CommandItem(command, future, time.monotonic()), future)
+        return future
+
+    def query(self, read: Callable[[Any], T]) -> Future[T]:
+        """Returns a future of ``read(core)``, run on the service's thread between two turns.
+
+        So it sees exactly what is durable. ``read`` must be quick and must not keep the core.
+        """
+        future: Future[T] = Future()
+        self._enqueue(QueryItem(read, future, time.monotonic()), future)
+        return future
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Has ``listener`` called with every event once it is durable, in order; returns the undo.
+
+        It is called on the service's thread, so it must be quick.
+        """
+        with self._listeners_lock:
+            self._listeners += (listener,)
+
+        def unsubscribe() -> None:
+            with self._listeners_lock:
+                self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return unsubscribe
+
+    def events_after(
+        self,
+        sequence: int,
+        limit: int = 1000,
+        *,
+        cluster: str | None = None,
+        role: str | None = None,
+        key: JobKey | None = None,
+    ) -> list[StoredEvent]:
+        """See :meth:`Storage.events_after`; blocks while it reads."""
+        return self._storage.events_after(sequence, limit, cluster=cluster, role=role, key=key)
+
+    def teardown(self) -> None:
+        """Has Mesos kill every task and forget the framework: an operator's command, nobody else's."""
+        if self._driver is None:
+            raise Unavailable("the scheduler has not been started")
+        self._driver.teardown()
+
+    @property
+    def ended(self) -> str | None:
+        """Why the scheduler does not run (any more), None while it does."""
+        return self._ended
+
+    def status(self) -> ServiceStatus:
+        """Returns how it goes; cheap, from any thread."""
+        driver = self._driver.status if self._driver is not None else None
+        problems = [text for text in (self._ended, self._outage) if text is not None]
+        if driver is not None and self._ended is None:
+            if driver.fatal is not None:
+                problems.append(driver.fatal)
+            elif not driver.connected:
+                problems.append(f"not connected to Mesos: {driver.problem or 'connecting'}")
+        return ServiceStatus(
+            ready=not problems,
+            problems=tuple(problems),
+            framework_id=driver.framework_id if driver else None,
+            master=driver.master if driver else None,
+            epoch=self._epoch,
+            queued=len(self._inbox),
+            counts=self._counts,
+            durations=dict(self._durations),
+            mesos=driver.counters if driver else {},
+        )
+
+    def _receive(self, event: Event) -> None:
+        """The driver's sink."""
+        self._inbox.put(EventItem(event, time.monotonic()))
+
+    def _enqueue(self, item: Item, future: Future[Any]) -> None:
+        if self._ended is not None or not self._inbox.put(item):
+            future.set_exception(Unavailable(self._ended or "the scheduler is shutting down"))
+
+    # -- the service's thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._inbox.finished:
+                items = self._inbox.take(self._patience(), _TURN_ITEMS)
+                self._turn(items)
+                self._count()
+            self._ended = "the scheduler has been stopped"
+        except Exception:
+            logger.critical("the scheduler's thread has died", exc_info=True)
+            self._ended = "the scheduler has failed; its log says why"
+        finally:
+            self._inbox.close()
+            self._refuse(self._inbox.take(0.0, None))
+            if self._driver is not None:
+                self._driver.stop()
+
+    def _patience(self) -> float:
+        """Returns for how many seconds there is nothing to do unless something arrives."""
+        if self._outage is not None:
+            return max(0.0, self._retry_at - time.monotonic())
+        deadline = None if self._core is None else self._core.next_deadline()
+        if deadline is None:
+            return _IDLE_SECONDS
+        return min(_IDLE_SECONDS, max(0.0, deadline - self._clock.now()))
+
+    def _turn(self, items: Sequence[Item]) -> None:
+        if self._ended is None and self._outage is not None:
+            self._try_again()
+        if self._ended is not None or self._outage is not None:
+            self._refuse(items)
+            return
+        queries = [item for item in items if isinstance(item, QueryItem)]
+        turn = Turn()
+        self._handle(items, turn)
+        if self._commit(turn):
+            for query in queries:
+                query.answer(self._core)
+        else:
+            self._refuse(queries)
+
+    def _handle(self, items: Sequence[Item], turn: Turn) -> None:
+        """Has the core handle the items, as many as a turn has time for, and a Tick if one is due."""
+        core, began = self._core, time.monotonic()
+        assert core is not None
+        for index, item in enumerate(items):
+            if isinstance(item, QueryItem) or not item.begin():
+                continue
+            now = time.monotonic()
+            if now - began > _TURN_SECONDS:
+                self._inbox.put_back([i for i in items[index:] if not isinstance(i, QueryItem)])
+                break
+            self._took("wait", now - item.since)
+            if not turn.handle(core, item, self._clock.now()):
+                self._inbox.put_back([i for i in items[index + 1 :] if not isinstance(i, QueryItem)])
+                return
+        deadline = core.next_deadline()
+        if deadline is not None and deadline <= self._clock.now():
+            turn.handle(core, EventItem(Tick(at=0.0), began), self._clock.now())
+        self._took("handle", time.monotonic() - began)
+
+    def _commit(self, turn: Turn) -> bool:
+        """Makes the turn durable and carries it out; False if it did not come to pass."""
+        published: Sequence[StoredEvent] = ()
+        began = time.monotonic()
+        try:
+            if turn.writes:
+                published = self._storage.commit(turn.writes, self._epoch)
+        except Fenced as error:
+            turn.fail(error)
+            self._depose(error)
+            return False
+        except StorageUnavailable as error:
+            turn.fail(error)
+            self._suspend(error)
+            return False
+        except Exception:
+            defect = InternalError()
+            logger.exception("%s in a commit", defect)
+            turn.fail(defect)
+            self._rebuild(f"a commit failed ({defect})")
+            return False
+        self._took("commit", time.monotonic() - began)
+        assert self._driver is not None
+        if turn.actions:
+            self._driver.perform(turn.actions)
+        turn.succeed()
+        for event in published:
+            self._tell(event)
+        if turn.broken:
+            self._rebuild("the core failed by a defect")
+        return True
+
+    def _tell(self, event: StoredEvent) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("a listener failed on event %d", event.sequence)
+
+    def _refuse(self, items: Sequence[Item]) -> None:
+        """Answers requests that cannot be served; what Mesos told is told again (see _rebuild)."""
+        text = self._ended or self._outage or "the scheduler is shutting down"
+        for item in items:
+            if isinstance(item, QueryItem) and self._ended is None and self._core is not None:
+                item.answer(self._core)  # the state can still be read
+            elif not isinstance(item, EventItem):
+                item.fail(Unavailable(text))
+
+    # -- when the state cannot be written, or is not ours any more --------------------------------
+
+    def _suspend(self, error: StorageUnavailable) -> None:
+        """The core is ahead of the storage: it is dropped until the storage answers again."""
+        logger.error("nothing can be written: %s", error)
+        self._core = None
+        self._outage = str(error)
+        self._retry.reset()
+        self._retry_at = time.monotonic() + self._retry.next()
+
+    def _try_again(self) -> None:
+        """Reads the state back, so that it can be shown; goes on if it can also be written."""
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if self._core is None:
+                self._core = self._make_core(self._storage.load())
+            self._storage.commit((), self._epoch)
+        except Fenced as error:
+            self._depose(error)
+        except GatewayError as error:
+            self._outage = str(error)
+            self._retry_at = time.monotonic() + self._retry.next()
+        else:
+            logger.warning("the state can be written again")
+            self._outage = None
+            self._resubscribe("the state could not be written for a while")
+
+    def _rebuild(self, why: str) -> None:
+        """The core cannot be trusted: a new one is made of what is durable."""
+        self._core = None
+        self._outage = why
+        self._retry_at = 0.0
+        self._try_again()
+
+    def _resubscribe(self, why: str) -> None:
+        # The new core knows neither offers nor what Mesos told meanwhile: Mesos shall tell again.
+        if self._driver is not None:
+            self._driver.resubscribe(why)
+
+    def _depose(self, error: Fenced) -> None:
+        logger.error("deposed: %s", error)
+        self._ended = str(error)
+        self._core = None
+        if self._driver is not None:
+            self._driver.stop()
+
+    # -- measuring --------------------------------------------------------------------------------
+
+    def _took(self, what: str, seconds: float) -> None:
+        self._durations[what] = self._durations.get(what, Timing()).plus(seconds)
+
+    def _count(self) -> None:
+        if self._core is not None and time.monotonic() - self._counted_at >= 1.0:
+            self._counts = self._core.counts()
+            self._counted_at = time.monotonic()
+
+
+def _latest(snapshot: Snapshot) -> float:
+    """Returns the latest time that anything in the state was stamped with."""
+    moments = [task.since for task in snapshot.tasks]
+    moments += [job.created_at for job in snapshot.jobs]
+    moments += [event.at for update in snapshot.updates for event in update.events]
+    return max(moments, default=0.0)

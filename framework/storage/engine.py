@@ -1,0 +1,103 @@
+"""From what ``--state`` says to an engine, with SQLite made durable."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from framework.model.errors import Invalid
+
+# How long SQLite waits for another's lock, in seconds; the service tries again after that.
+_BUSY = 2.0
+# Set on a connection that only reads: its transaction takes no lock.
+READ_ONLY = "scheduler_read_only"
+
+
+def is_sqlite(url: sa.URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def in_memory(url: sa.URL) -> bool:
+    return is_sqlite(url) and url.database in (None, "", ":memory:")
+
+
+def parse_url(text: str) -> sa.URL:
+    """Returns the URL of a URL or a path; makes a SQLite file (private) and its directory.
+
+    Raises :class:`Invalid` with the place and what is wrong with it.
+    """
+    if not text.strip():
+        raise Invalid("no place is given for the state; write a path or a database URL")
+    if "://" in text:
+        try:
+            url = sa.make_url(text)
+        except sa.exc.ArgumentError as error:
+            raise Invalid(f"{text!r} is not a database URL: {error}") from error
+    else:
+        url = sa.URL.create("sqlite", database=text)
+    if not is_sqlite(url) or in_memory(url):
+        return url
+    path = Path(str(url.database)).expanduser()
+    if path.is_dir() or str(url.database).endswith("/"):
+        path = path / "scheduler.db"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # Job configurations hold what their authors put there: nobody else's to read.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        with path.open("rb"):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Invalid(f"the state cannot be kept in {path}: {path.parent} is not a directory") from error
+    except OSError as error:
+        raise Invalid(f"the state cannot be kept in {path}: {error.strerror}") from error
+    return url.set(database=str(path.absolute()))
+
+
+def make_engine(url: sa.URL) -> sa.Engine:
+    """Returns an engine; raises :class:`Invalid` if no driver for the URL is installed."""
+    options: dict[str, Any] = {}
+    if is_sqlite(url):
+        options["connect_args"] = {"timeout": _BUSY, "check_same_thread": False}
+        if in_memory(url):
+            options["poolclass"] = StaticPool
+    else:
+        options["pool_pre_ping"] = True  # a server may have been restarted since
+    try:
+        engine = sa.create_engine(url, **options)
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        shown = url.render_as_string(hide_password=True)
+        raise Invalid(f"no database can be reached by {shown}: {error}") from error
+    if is_sqlite(url):
+        sa.event.listen(engine, "connect", _sqlite_connect)
+        sa.event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_connect(connection: sqlite3.Connection, record: object) -> None:
+    # The driver's own BEGINs come too late (before the first write) and never immediate.
+    connection.isolation_level = None
+    try:
+        # A file that may not be written has no WAL either; the first write says so.
+        if not _readonly(connection):
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.execute("PRAGMA synchronous=FULL").close()
+    except sqlite3.Error:
+        connection.close()
+        raise
+
+
+def _readonly(connection: sqlite3.Connection) -> bool:
+    path: str = connection.execute("PRAGMA database_list").fetchone()[2]
+    return bool(path) and not os.access(path, os.W_OK)
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    # IMMEDIATE: to wait for the lock now, not to fail with it in the middle.
+    reading = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,311 @@
+"""The durable record of the scheduler's state: one transaction per commit, fenced by an epoch.
+
+SQLite by default (one file, WAL, synchronous), or any database SQLAlchemy can reach.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from framework.core.messages import Snapshot, Write
+from framework.model.errors import Invalid, Unavailable
+from framework.model.jobs import JobKey
+from framework.storage import tables
+from framework.storage.engine import READ_ONLY, in_memory, is_sqlite, make_engine, parse_url
+from framework.storage.records import (
+    JOB,
+    TASK,
+    UPDATE,
+    Batch,
+    Owner,
+    StoredEvent,
+    Unpacker,
+    event_row,
+    fold,
+    read_event,
+)
+
+_KEPT_EVENTS = 100_000
+_CHUNK = 500
+_TABLES = {JOB: tables.jobs, TASK: tables.tasks, UPDATE: tables.updates}
+
+
+class StorageUnavailable(Unavailable):
+    """The database does not take, or give, what was asked; later it may."""
+
+    code = "unavailable"
+
+
+class Fenced(Unavailable):
+    """Another scheduler has claimed the state; this one must not act any more."""
+
+    code = "unavailable"
+
+
+class Storage:
+    """``url`` is a path (a directory: ``scheduler.db`` in it) or a SQLAlchemy URL.
+
+    Opens, and on first use creates, the tables. Raises :class:`Invalid` for what is not, or no
+    longer, this scheduler's database, and :class:`StorageUnavailable`. ``commit`` and ``load`` are
+    the service thread's; ``events_after`` may be called on any thread.
+    """
+
+    def __init__(self, url: str, *, kept_events: int = _KEPT_EVENTS) -> None:
+        self._url = parse_url(url)
+        self._kept_events = kept_events
+        self._sequence = 0
+        self._pruned = 0
+        self._references = _References()
+        # In memory there is one connection for everybody; elsewhere everybody has his own.
+        self._lock = threading.RLock() if in_memory(self._url) else None
+        self._engine = make_engine(self._url)
+        try:
+            self._prepare()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    # -- the service's ----------------------------------------------------------------------------
+
+    def claim_epoch(self) -> int:
+        """Takes the state over: returns an epoch higher than any before, which alone may commit."""
+        with self._transaction() as connection:
+            connection.execute(tables.leader.update().values(epoch=tables.leader.c.epoch + 1))
+            return int(connection.execute(sa.select(tables.leader.c.epoch)).scalar_one())
+
+    def load(self) -> Snapshot:
+        """Returns the whole state.
+
+        Raises :class:`StorageUnavailable`, and :class:`Invalid` naming a row that cannot be read.
+        """
+        with self._transaction(write=False) as connection:
+            bodies = dict(_rows(connection, tables.configs.c.hash, tables.configs.c.body))
+            found = {
+                kind: _rows(connection, table.c.id, table.c.body) for kind, table in _TABLES.items()
+            }
+            framework_id = connection.execute(sa.select(tables.leader.c.framework_id)).scalar_one()
+            last = connection.execute(sa.select(sa.func.max(tables.events.c.sequence))).scalar_one()
+        references = _References()
+        read = self._readers(bodies)
+        values: dict[str, list[Any]] = {kind: [] for kind in _TABLES}
+        for kind, rows in found.items():
+            for row_id, body in rows:
+                try:
+                    value, used = read[kind](body)
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    raise Invalid(f"{kind} {row_id} in {self._shown} cannot be read: {error}") from error
+                values[kind].append(value)
+                references.set((kind, row_id), used)
+        references.found(bodies.keys())
+        self._references = references
+        self._sequence = last or 0
+        return Snapshot(
+            tuple(values[JOB]), tuple(values[TASK]), tuple(values[UPDATE]), framework_id=framework_id
+        )
+
+    def commit(self, writes: Sequence[Write], epoch: int) -> tuple[StoredEvent, ...]:
+        """Makes ``writes`` durable, all or none; returns the published events with their numbers.
+
+        Also with nothing to write it checks that the epoch holds and that the database takes writes.
+        Raises :class:`Fenced` or :class:`StorageUnavailable`.
+        """
+        batch = fold(writes)
+        unused = self._references.unused()
+        events = tuple(
+            StoredEvent(sequence, event)
+            for sequence, event in enumerate(batch.published, self._sequence + 1)
+        )
+        with self._transaction() as connection:
+            self._fence(connection, epoch)
+            self._write(connection, batch, unused)
+            rows = [event_row(e.sequence, e.event) for e in events]
+            if rows:
+                connection.execute(tables.events.insert(), rows)
+            last = self._sequence + len(events)
+            prune = last - self._pruned > self._kept_events + self._kept_events // 10
+            if prune:
+                outdated = tables.events.c.sequence <= last - self._kept_events
+                connection.execute(tables.events.delete().where(outdated))
+        # Only what is durable counts.
+        self._sequence = last
+        self._pruned = last - self._kept_events if prune else self._pruned
+        self._references.written(batch, unused)
+        return events
+
+    def forget_framework(self, epoch: int) -> None:
+        """Forgets the framework id: the next registration is that of a new framework."""
+        with self._transaction() as connection:
+            self._fence(connection, epoch)
+            connection.execute(tables.leader.update().values(framework_id=None))
+
+    # -- anybody's --------------------------------------------------------------------------------
+
+    def events_after(
+        self,
+        sequence: int,
+        limit: int = 1000,
+        *,
+        cluster: str | None = None,
+        role: str | None = None,
+        key: JobKey | None = None,
+    ) -> list[StoredEvent]:
+        """Returns at most ``limit`` events after ``sequence``, oldest first, of one job or role.
+
+        What is older than the retention (100,000 events) is gone: the first number may leap.
+        """
+        table = tables.events
+        query = sa.select(table.c.sequence, table.c.body).where(table.c.sequence > sequence)
+        if cluster is not None:
+            query = query.where(table.c.cluster == cluster)
+        if role is not None:
+            query = query.where(table.c.role == role)
+        if key is not None:
+            query = query.where(table.c.job == str(key))
+        with self._transaction(write=False) as connection:
+            rows = connection.execute(query.order_by(table.c.sequence).limit(limit)).all()
+        return [read_event(row[0], row[1]) for row in rows]
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # -- within -----------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        with self._transaction() as connection:
+            tables.metadata.create_all(connection)
+            version = connection.execute(sa.select(tables.schema.c.version)).scalar()
+            if version is None:
+                connection.execute(tables.schema.insert(), {"id": 1, "version": tables.SCHEMA_VERSION})
+                connection.execute(tables.leader.insert(), {"id": 1, "epoch": 0})
+            elif version != tables.SCHEMA_VERSION:
+                raise Invalid(
+                    f"the state in {self._shown} has schema version {version}, this release knows "
+                    f"version {tables.SCHEMA_VERSION}: start the release that wrote it, or a newer one"
+                )
+
+    def _readers(self, configs: Mapping[str, str]) -> Mapping[str, Callable[[str], tuple[Any, Any]]]:
+        try:
+            unpacker = Unpacker(configs)
+        except ValueError as error:
+            raise Invalid(f"a task's configuration in {self._shown} cannot be read: {error}") from error
+        return {JOB: unpacker.job, TASK: unpacker.task, UPDATE: unpacker.update}
+
+    def _fence(self, connection: sa.Connection, epoch: int) -> None:
+        # A write, so that nobody can claim the next epoch until this transaction is over.
+        mine = tables.leader.update().where(tables.leader.c.epoch == epoch).values(epoch=epoch)
+        if connection.execute(mine).rowcount != 1:
+            raise Fenced(
+                f"another scheduler has taken over the state in {self._shown}; this one (epoch {epoch}) "
+                "has stopped acting"
+            )
+
+    def _write(self, connection: sa.Connection, batch: Batch, unused: AbstractSet[str]) -> None:
+        if unused:
+            # Those that come back are written again below.
+            _delete(connection, tables.configs.c.hash, unused)
+        known = self._references.stored - unused
+        new = [{"hash": key, "body": body} for key, body in batch.configs.items() if key not in known]
+        _upsert(connection, tables.configs, "hash", new)
+        for kind, table in _TABLES.items():
+            _delete(connection, table.c.id, batch.deleted.get(kind, ()))
+            _upsert(connection, table, "id", list(batch.rows.get(kind, {}).values()))
+        if batch.framework_id is not None:
+            connection.execute(tables.leader.update().values(framework_id=batch.framework_id))
+
+    @contextmanager
+    def _transaction(self, write: bool = True) -> Iterator[sa.Connection]:
+        """A transaction; SQLAlchemy's and the driver's errors become ours."""
+        try:
+            with self._lock or nullcontext(), self._engine.connect() as connection:
+                connection.execution_options(**{READ_ONLY: not write})
+                with connection.begin():
+                    yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: sa.exc.SQLAlchemyError) -> Exception:
+        cause = getattr(error, "orig", None) or error
+        if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
+            return Invalid(f"{self._shown} is not a SQLite database; give another path for the state")
+        return StorageUnavailable(f"the state in {self._shown} cannot be used now: {cause}")
+
+    @property
+    def _shown(self) -> str:
+        if is_sqlite(self._url):
+            return self._url.database or "memory"
+        return self._url.render_as_string(hide_password=True)
+
+
+class _References:
+    """Which configs are stored, and how many rows refer to each."""
+
+    def __init__(self) -> None:
+        self.stored: set[str] = set()
+        self._used: dict[Owner, frozenset[str]] = {}
+        self._count: Counter[str] = Counter()
+        self._unused: set[str] = set()
+
+    def set(self, owner: Owner, used: frozenset[str]) -> None:
+        """``owner`` refers to ``used`` now, and to nothing else."""
+        before = self._used.pop(owner, frozenset[str]())
+        if used:
+            self._used[owner] = used
+        self._count.update(used)
+        self._count.subtract(before)
+        for key in before - used:
+            if self._count[key] <= 0:
+                del self._count[key]
+                self._unused.add(key)
+        self._unused.difference_update(used)
+
+    def found(self, stored: Iterable[str]) -> None:
+        """These are stored; called once, after every owner is known."""
+        self.stored.update(stored)
+        self._unused = self.stored - self._count.keys()
+
+    def written(self, batch: Batch, removed: AbstractSet[str]) -> None:
+        """The batch is durable, and ``removed`` are gone, except those that it brought back."""
+        self.stored -= removed
+        self._unused -= removed
+        self.stored |= batch.configs.keys()
+        for owner, used in batch.owners.items():
+            self.set(owner, used)
+
+    def unused(self) -> frozenset[str]:
+        """Returns the stored configs that nothing refers to."""
+        return frozenset(self._unused & self.stored)
+
+
+def _rows(connection: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[str, str]]:
+    return [(row[0], row[1]) for row in connection.execute(sa.select(*columns))]
+
+
+def _delete(connection: sa.Connection, column: sa.Column[Any], ids: Iterable[str]) -> None:
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), _CHUNK):
+        some = column.in_(wanted[start : start + _CHUNK])
+        connection.execute(column.table.delete().where(some))
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, key: str, rows: list[dict[str, Any]]) -> None:
+    """Writes rows over those with the same ``key``."""
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    if dialect in ("sqlite", "postgresql"):
+        make = sqlite.insert if dialect == "sqlite" else postgresql.insert
+        insert = make(table)
+        others = {c.name: insert.excluded[c.name] for c in table.columns if c.name != key}
+        connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=others), rows)
+        return
+    _delete(connection, table.c[key], [row[key] for row in rows])
+    connection.execute(table.insert(), rows)

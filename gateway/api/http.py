@@ -1,0 +1,117 @@
+"""What an api is made of: routes as data, calls that come in, answers that go out.
+
+A route's handler is a coroutine function ``handler(call, *segments) -> Answer | Stream``; it raises a
+:class:`framework.model.errors.GatewayError` for what the caller should know. Everything that all
+handlers share (limits, identity, errors, metrics) is in :mod:`gateway.api.resource`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import msgspec
+
+from framework.model.errors import Invalid
+from framework.model.jobs import check_segment
+from gateway.api.query import Query
+
+if TYPE_CHECKING:
+    from gateway.context import Gateway
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
+
+    body: dict[str, Any] | str
+    status: int = 200
+    content_type: str = ""
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """An answer of unknown length: every chunk is sent at once; a slow reader is disconnected."""
+
+    chunks: AsyncIterator[bytes]
+    content_type: str
+
+
+class Call:
+    """One request on its way to the domain."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        query: Query,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.gateway = gateway
+        self.query = query
+        self.body = body
+        self.headers: Mapping[str, str] = headers or {}
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a blocking function in the execution pool and returns what it returns."""
+        return await self.gateway.pool.run(function, *args, **kwargs)
+
+    def identity(self, role: str) -> str:
+        """Returns who asks, see :func:`identity`."""
+        return identity(self.headers, role)
+
+
+Handler = Callable[..., Awaitable[Answer | Stream]]
+Failure = Callable[[str, tuple[str, ...]], dict[str, Any]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One method of one resource.
+
+    ``pattern``: the path, with ``{names}`` for its segments. ``query``: the parameters it knows; any
+    other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
+    failures. ``body``: whether the request's body means anything.
+    """
+
+    method: str
+    pattern: str
+    handler: Handler
+    summary: str
+    failure: Failure
+    query: tuple[str, ...] = ()
+    body: bool = False
+
+    @property
+    def regex(self) -> str:
+        """The pattern as a regular expression over the raw path; one trailing slash is allowed.
+
+        A segment is whatever stands between two slashes, decoded once and checked afterwards: an
+        encoded slash never makes two segments of one.
+        """
+        parts = re.split(r"\{[a-z_]+\}", self.pattern)
+        return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
+
+
+def identity(headers: Mapping[str, str], role: str) -> str:
+    """Returns who asks: the user name of Basic credentials, otherwise the role in the URL.
+
+    There is no authentication yet (the server listens on loopback addresses only), so a password
+    proves nothing and is not looked at. The name stands for the user in job configurations.
+    Raises :class:`Invalid` for credentials that cannot be read.
+    """
+    scheme, _, credentials = headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() != "basic":
+        return role
+    try:
+        text = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise Invalid("the Authorization header is not Basic base64(user:password)") from None
+    user = text.partition(":")[0]
+    if not user:
+        return role
+    check_segment("user", user)
+    return user

@@ -1,0 +1,286 @@
+"""The one Tornado handler: every resource is an instance of it with the routes of its methods.
+
+It does what all routes share: limits on the body, who may call from a browser, query parameters,
+errors as JSON, streaming with back-pressure, counting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import urllib.parse
+from types import TracebackType
+from typing import Any
+
+from tornado import escape
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
+from gateway import errors
+from gateway.api.http import Answer, Call, Route, Stream
+from gateway.api.query import Query
+from gateway.context import Gateway
+
+log = logging.getLogger(__name__)
+
+# A body that is too large is read to its end, up to this, so that the client gets to see the answer.
+DRAINED = 64 * 1024 * 1024
+_METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+
+
+@stream_request_body
+class Resource(RequestHandler):
+    """One resource: ``routes`` by method. Without routes it is what does not exist."""
+
+    def initialize(self, gateway: Gateway, routes: dict[str, Route]) -> None:
+        self.gateway = gateway
+        self.routes = routes
+        self.label = next(iter(routes.values())).pattern if routes else "unknown"
+        self._body = bytearray()
+        self._too_large = False
+        self._counted = False
+        self._problem: errors.Problem | None = None
+        self._pump: asyncio.Task[None] | None = None
+
+    # -- before the body ---------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        self.gateway.requests.enter(self)
+        self._counted = True
+        refuse_foreign_pages(self.request.method or "", self.request.headers)
+        encoding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise errors.UnsupportedEncoding(
+                f"Content-Encoding {encoding[:40]!r} is not read here; send the body as it is"
+            )
+        self._expect_body()
+
+    def _expect_body(self) -> None:
+        declared = self.request.headers.get("Content-Length", "0").split(",")[0].strip()
+        length = int(declared) if declared.isascii() and declared.isdigit() else 0
+        if length > self.gateway.max_body:
+            waits = self.request.headers.get("Expect", "").lower() == "100-continue"
+            if waits or length > DRAINED:
+                raise self._larger()
+
+    def _larger(self) -> TooLarge:
+        limit = self.gateway.max_body
+        return TooLarge(f"the body is larger than {limit} bytes, the limit that --max-body sets")
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) + len(chunk) > self.gateway.max_body:
+            self._too_large = True
+            self._body.clear()
+        if not self._too_large:
+            self._body += chunk
+
+    # -- the call ----------------------------------------------------------------------------------
+
+    async def _serve(self, *segments: str) -> None:
+        try:
+            answer = await self._answer(segments)
+        except GatewayError as error:
+            self._fail(errors.describe(error))
+            return
+        if isinstance(answer, Stream):
+            await self._stream(answer)
+        else:
+            self._write(answer)
+
+    get = head = post = put = patch = delete = options = _serve
+
+    async def _answer(self, segments: tuple[str, ...]) -> Answer | Stream:
+        if not self.routes:
+            raise NotFound(f"nothing is found at {self.request.path[:200]}")
+        route = self.routes.get(self.request.method or "")
+        if route is None:
+            raise self._wrong_method()
+        if self._too_large:
+            raise self._larger()
+        query = Query.read(self.request.query_arguments, route.query)
+        body = bytes(self._body) if route.body else b""
+        call = Call(self.gateway, query, body, self.request.headers)
+        return await route.handler(call, *segments)
+
+    def _wrong_method(self) -> errors.MethodNotAllowed:
+        allowed = [method for method in _METHODS_IN_ORDER if method in self.routes]
+        return errors.MethodNotAllowed(
+            f"{self.request.method} is not defined here; {', '.join(allowed)} {'is' if len(allowed) == 1 else 'are'}",
+            allowed,
+        )
+
+    def _write(self, answer: Answer) -> None:
+        self.set_status(answer.status)
+        self.write(answer.body)
+        if answer.content_type:
+            self.set_header("Content-Type", answer.content_type)
+
+    async def _stream(self, answer: Stream) -> None:
+        """Sends chunks until they end, the reader goes away or falls behind, or the server stops."""
+        self.set_header("Content-Type", answer.content_type)
+        self.set_header("Cache-Control", "no-store")
+        self._pump = asyncio.create_task(self._send(answer))
+        with self.gateway.requests.streaming(self._pump):
+            await asyncio.wait({self._pump})
+        if self._pump.cancelled():
+            return
+        failed = self._pump.exception()
+        if isinstance(failed, TimeoutError):
+            log.info("%s is disconnected: it does not read its stream", self.request.remote_ip)
+            self._disconnect()
+        elif failed is not None and not isinstance(failed, StreamClosedError):
+            # Half of the answer is out: only a broken connection still tells that it is not whole.
+            errors.describe(failed)
+            self._disconnect()
+
+    async def _send(self, answer: Stream) -> None:
+        async with contextlib.aclosing(answer.chunks) as chunks:  # type: ignore[type-var]
+            await self.flush()
+            async for chunk in chunks:
+                self.write(chunk)
+                async with asyncio.timeout(self.gateway.slow_reader_secs):
+                    await self.flush()
+
+    def _disconnect(self) -> None:
+        if self.request.connection is not None:
+            self.request.connection.stream.close()  # type: ignore[attr-defined]
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if self._pump is not None:
+            self._pump.cancel()
+        self._leave()
+
+    def on_finish(self) -> None:
+        self._leave()
+        self.gateway.metrics.request(
+            self.label, self.request.method or "", self.get_status(), self.request.request_time()
+        )
+
+    def _leave(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.gateway.requests.leave(self)
+
+    # -- failures ----------------------------------------------------------------------------------
+
+    def _fail(self, problem: errors.Problem) -> None:
+        legacy = self.gateway.legacy_status and self.routes and problem.status != 405
+        shown = errors.legacy(problem) if legacy else problem
+        self.set_status(shown.status)
+        for name, value in shown.headers:
+            self.set_header(name, value)
+        self.finish(self._failure_body(shown.messages))
+
+    def _failure_body(self, messages: tuple[str, ...]) -> dict[str, Any]:
+        route = self.routes.get(self.request.method or "") or next(iter(self.routes.values()), None)
+        if route is None:
+            return {"status": "failure", "errors": list(messages)}
+        key = "/".join(self.path_args) if hasattr(self, "path_args") else ""
+        return route.failure(key[:1100], messages)
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Tornado calls this once for what escapes: the moment to decide what is answered."""
+        if isinstance(value, HTTPError):
+            self._problem = self._of_tornado(value)
+        elif value is not None:
+            self._problem = errors.describe(value)
+
+    def _of_tornado(self, error: HTTPError) -> errors.Problem:
+        if error.status_code == 405:
+            return errors.describe(self._wrong_method())
+        return errors.of_http(error.status_code, error.get_message() or None)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self._fail(self._problem or errors.of_http(status_code, None))
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "mesos-gateway")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
+def refuse_foreign_pages(method: str, headers: Any) -> None:
+    """Raises :class:`Forbidden` where a web page from elsewhere makes a browser change something.
+
+    The server has no authentication and listens on loopback: whoever runs a browser on the same
+    machine must not thereby run the jobs of the pages that it shows (names that are rebound to
+    127.0.0.1 included). Clients other than browsers send neither header.
+    """
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return
+    origin = headers.get("Origin")
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") or (
+        origin is not None and not is_loopback(urllib.parse.urlsplit(origin).hostname or "")
+    ):
+        raise Forbidden("a web page of another site may not change anything here")
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether ``host`` (a name or an address) can only be this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def json_text(value: dict[str, Any]) -> bytes:
+    """Returns ``value`` as every answer writes it."""
+    return escape.json_encode(value).encode()
+
+
+class Requests:
+    """The requests that run and the streams that are open: what a drain waits for, and ends."""
+
+    def __init__(self, max_streams: int = 1000) -> None:
+        self._running: set[Resource] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+        self._max_streams = max_streams
+        self._stopping = False
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def streams(self) -> int:
+        return len(self._streams)
+
+    def enter(self, request: Resource) -> None:
+        if self._stopping:
+            raise Unavailable("the gateway is stopping", retry_after=5)
+        self._running.add(request)
+
+    def leave(self, request: Resource) -> None:
+        self._running.discard(request)
+
+    @contextlib.contextmanager
+    def streaming(self, pump: asyncio.Task[None]) -> Any:
+        if self._stopping:
+            pump.cancel()
+        self._streams.add(pump)
+        try:
+            yield
+        finally:
+            self._streams.discard(pump)
+
+    async def drain(self, timeout: float) -> bool:
+        """Ends the streams and waits for the requests; returns whether all ended in time."""
+        self._stopping = True
+        for pump in tuple(self._streams):
+            pump.cancel()
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._running and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        return not self._running

@@ -1,0 +1,36 @@
+"""What the handlers work with: the components of a running gateway, made by :mod:`gateway.server`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.events import EventHub
+from gateway.logs import AgentFiles
+from gateway.metrics import Metrics
+from gateway.operations import Operations
+from gateway.pool import Pool
+
+if TYPE_CHECKING:
+    from gateway.api.resource import Requests
+
+# The version of this project, and that of the alpha API, which clients compare byte for byte.
+VERSION = "0.1.0"
+API_VERSION = "0.1"
+
+
+@dataclass
+class Gateway:
+    """``max_body`` in bytes; ``slow_reader_secs``: how long a stream's reader may leave data lie."""
+
+    pool: Pool
+    operations: Operations
+    events: EventHub
+    files: AgentFiles
+    metrics: Metrics
+    requests: Requests
+    max_body: int = 4 * 1024 * 1024
+    legacy_status: bool = False
+    slow_reader_secs: float = 30.0
+    keep_alive_secs: float = 15.0
+    follow_secs: float = field(default=0.5)

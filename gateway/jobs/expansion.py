@@ -1,0 +1,86 @@
+"""Bounded expansion of ``{{references}}``.
+
+pystachio 0.8.10 expands a string as often as it finds references in it, and puts no bound on what it
+becomes: ``a`` = ``{{b}}{{b}}``, ``b`` = ``{{c}}{{c}}``, … doubles with every level. The parser here takes the place
+of pystachio's: the same rules, but each round is charged to the reading's budget before its text is
+made. It also keeps ``{{&x}}`` (a literal ``{{x}}``) as it stands, because the executor expands once more.
+"""
+
+from __future__ import annotations
+
+from pystachio import basic
+from pystachio.naming import Namable, Ref
+from pystachio.parsing import MustacheParser
+
+from gateway.jobs.faults import Fault, shown
+from gateway.jobs.limits import Budget, current_budget
+
+_RAW_ALIAS = "{{&"
+
+
+class BoundedParser(MustacheParser):  # type: ignore[misc]  # pystachio is untyped
+    """pystachio's parser with a bound on what it makes."""
+
+    @classmethod
+    def resolve(cls, stream: str, *namables: Namable) -> tuple[str, list[Ref]]:
+        """Returns ``stream`` expanded in the scopes ``namables``, and the references left over.
+
+        Raises :class:`Fault` for a text that grows beyond the budget, a reference that leads back to
+        itself, or braces that hold no reference.
+        """
+        if "{{" not in stream:
+            return stream, []
+        budget = current_budget()
+        found: dict[Ref, object] = {}
+        for _ in range(cls.MAX_ITERATIONS):
+            parts = _split(stream)
+            before = [part for part in parts if isinstance(part, Ref)]
+            left = [ref for ref in before if not _find(ref, found, namables, budget)]
+            if len(left) == len(before):
+                return stream, left
+            stream = _join(parts, found, budget)
+        raise Fault(f"the references in {shown(stream)} lead back to themselves")
+
+
+def _split(stream: str) -> list[str | Ref]:
+    try:
+        parts: list[str | Ref] = MustacheParser.split(stream, keep_aliases=True)
+    except Ref.InvalidRefError:
+        raise Fault(
+            f"{shown(stream)} has double braces that hold no reference such as {{{{name}}}} or "
+            "{{profile.cpu}}; write {{& … }} to keep them as they stand"
+        ) from None
+    return parts
+
+
+def _find(
+    ref: Ref, found: dict[Ref, object], namables: tuple[Namable, ...], budget: Budget
+) -> bool:
+    if ref in found:
+        return True
+    for namable in namables:
+        budget.step()
+        try:
+            found[ref] = namable.find(ref)
+        except (Namable.Error, ValueError):
+            continue
+        return True
+    return False
+
+
+def _join(parts: list[str | Ref], found: dict[Ref, object], budget: Budget) -> str:
+    texts = []
+    length = 0
+    for part in parts:
+        text = str(found.get(part, part)) if isinstance(part, Ref) else part
+        length += len(text)
+        budget.step()
+        if length > budget.limits.text_chars:
+            budget.text(length)
+        texts.append(text)
+    budget.text(length)
+    return "".join(texts)
+
+
+# pystachio's simple types look the parser up in their module; there is no other way to give them one.
+basic.MustacheParser = BoundedParser

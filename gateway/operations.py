@@ -1,0 +1,130 @@
+"""What the apis ask of the domain: a configuration read, a policy applied, one backend called.
+
+Every method blocks until the answer is certain and is run in the execution pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from framework.core.messages import JobView, Plan
+from framework.model.errors import Invalid
+from framework.model.jobs import JobKey, JobSpec
+from gateway import policy
+from gateway.jobs import describe_diff, pick_job
+from gateway.policy import Policy
+from gateway.schedulers.base import SchedulerBackend, Submission
+from gateway.schedulers.registry import Registry
+
+
+class Reader(Protocol):
+    """Reads job configurations, as :class:`gateway.jobs.sandbox.JobReader` does."""
+
+    def read(self, source: bytes, user: str, bindings: Mapping[str, str]) -> list[JobSpec]: ...
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A job configuration for one job, as it came: ``source`` are the body's bytes."""
+
+    key: JobKey
+    source: bytes
+    bindings: Mapping[str, str]
+    user: str
+
+
+class DryRun(msgspec.Struct, frozen=True):
+    """What would be done, and ``diff``: what would change in the instances that are updated.
+
+    ``before`` and ``after`` are specs; ``before`` is None if the job does not exist.
+    """
+
+    plan: Plan
+    diff: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Operations:
+    """The verbs of the job apis over the backends of a registry."""
+
+    def __init__(self, registry: Registry, reader: Reader, rules: Policy) -> None:
+        self._registry = registry
+        self._reader = reader
+        self._rules = rules
+
+    @property
+    def registry(self) -> Registry:
+        return self._registry
+
+    def _backend(self, cluster: str) -> SchedulerBackend:
+        return self._registry.backend(cluster)
+
+    def _submission(self, backend: SchedulerBackend, request: Request) -> Submission:
+        """Reads the configuration and applies the policy; a backend that reads itself gets the bytes."""
+        if not request.source.strip():
+            raise Invalid(
+                "the body is empty; a job configuration is needed (.aurora or JSON), for example "
+                "curl -X PUT --data-binary @job.aurora URL"
+            )
+        if backend.reads_source:
+            return Submission(request.source, request.bindings)
+        spec = pick_job(self._reader.read(request.source, request.user, request.bindings), request.key)
+        policy.check(spec, self._rules)
+        return Submission(request.source, request.bindings, spec)
+
+    @staticmethod
+    def _optional(request: Request) -> Submission | None:
+        """A body that a verb does not need reaches only a backend that wants it."""
+        return Submission(request.source, request.bindings) if request.source.strip() else None
+
+    # -- verbs -------------------------------------------------------------------------------------
+
+    def create(self, request: Request) -> tuple[str, ...]:
+        """Creates the job; returns the warnings of its configuration."""
+        backend = self._backend(request.key.cluster)
+        submission = self._submission(backend, request)
+        backend.create_job(request.key, submission, request.user)
+        return submission.spec.warnings if submission.spec else ()
+
+    def update(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        backend = self._backend(request.key.cluster)
+        submission = self._submission(backend, request)
+        backend.update_job(request.key, submission, instances, request.user)
+
+    def cancel_update(self, request: Request) -> None:
+        backend = self._backend(request.key.cluster)
+        backend.cancel_update(request.key, self._optional(request), request.user)
+
+    def restart(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        backend = self._backend(request.key.cluster)
+        backend.restart_job(request.key, self._optional(request), instances, request.user)
+
+    def kill(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        backend = self._backend(request.key.cluster)
+        backend.kill_job(request.key, self._optional(request), instances, request.user)
+
+    def plan(self, request: Request, instances: tuple[int, ...] | None, creates: bool) -> DryRun:
+        """Returns what a create or an update would do; refuses what they would refuse."""
+        backend = self._backend(request.key.cluster)
+        submission = self._submission(backend, request)
+        plan = backend.plan(request.key, submission, instances, creates)
+        assert submission.spec is not None
+        diff: tuple[str, ...] = ()
+        if plan.update:
+            diff = tuple(describe_diff(backend.get_job(request.key).job.spec, submission.spec))
+        return DryRun(plan, diff, submission.spec.warnings)
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def list_jobs(self, cluster: str, role: str) -> list[str]:
+        return self._backend(cluster).list_jobs(role)
+
+    def list_cluster(self, cluster: str) -> list[str]:
+        """Returns the keys of all jobs of the cluster, sorted."""
+        backend = self._backend(cluster)
+        return sorted(key for role in backend.list_roles() for key in backend.list_jobs(role))
+
+    def job(self, key: JobKey) -> JobView:
+        return self._backend(key.cluster).get_job(key)

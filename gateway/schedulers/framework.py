@@ -1,0 +1,155 @@
+"""The backend over our own framework: the scheduler lives in this process."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from framework.core.messages import (
+    AbortUpdate,
+    Command,
+    CreateJob,
+    JobView,
+    KillTasks,
+    Plan,
+    StartRestart,
+    StartUpdate,
+)
+from framework.model.errors import Conflict, Unavailable
+from framework.model.jobs import JobKey, JobSpec, UpdateSettings
+from gateway.schedulers.base import Submission
+
+T = TypeVar("T")
+
+# The command line's defaults: one instance at a time, watched for half a minute, no failure allowed.
+RESTART = UpdateSettings(strategy="batch", group_sizes=(1,), watch_secs=30, rollback_on_failure=False)
+
+
+class Service(Protocol):
+    """What is used of :class:`framework.service.SchedulerService`."""
+
+    def submit(self, command: Command) -> Future[Any]: ...
+
+    def query(self, read: Callable[[Any], T]) -> Future[T]: ...
+
+    def status(self) -> Any: ...
+
+
+class FrameworkBackend:
+    """One cluster of the framework behind ``service``; waits ``timeout`` seconds for an answer."""
+
+    reads_source = False
+
+    def __init__(self, service: Service, cluster: str, timeout: float = 30.0) -> None:
+        self._service = service
+        self._cluster = cluster
+        self._timeout = timeout
+
+    # -- verbs -------------------------------------------------------------------------------------
+
+    def create_job(self, key: JobKey, submission: Submission, user: str) -> None:
+        self._submit(CreateJob(at=0.0, user=user, spec=_spec(submission)))
+
+    def update_job(
+        self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str
+    ) -> None:
+        self._submit(
+            StartUpdate(
+                at=0.0,
+                user=user,
+                spec=_spec(submission),
+                update_id=str(uuid.uuid4()),
+                instances=instances,
+            )
+        )
+
+    def cancel_update(self, key: JobKey, submission: Submission | None, user: str) -> None:
+        self._submit(AbortUpdate(at=0.0, user=user, key=key))
+
+    def restart_job(
+        self,
+        key: JobKey,
+        submission: Submission | None,
+        instances: tuple[int, ...] | None,
+        user: str,
+    ) -> None:
+        self._submit(
+            StartRestart(
+                at=0.0,
+                user=user,
+                key=key,
+                update_id=str(uuid.uuid4()),
+                instances=instances,
+                settings=RESTART,
+            )
+        )
+
+    def kill_job(
+        self,
+        key: JobKey,
+        submission: Submission | None,
+        instances: tuple[int, ...] | None,
+        user: str,
+    ) -> None:
+        self._submit(KillTasks(at=0.0, user=user, key=key, instances=instances))
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def list_jobs(self, role: str) -> list[str]:
+        return sorted(str(key) for key in self._query(lambda core: core.list_jobs(self._cluster, role)))
+
+    def list_roles(self) -> list[str]:
+        return sorted(self._query(lambda core: core.list_roles(self._cluster)))
+
+    def get_job(self, key: JobKey) -> JobView:
+        view: JobView = self._query(lambda core: core.get_job(key))
+        return view
+
+    def plan(
+        self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, creates: bool
+    ) -> Plan:
+        spec = _spec(submission)
+        if creates:
+            jobs = self._query(lambda core: core.list_jobs(self._cluster, key.role))
+            if str(key) in {str(other) for other in jobs}:
+                raise Conflict(f"job {key} already exists; an update changes it: PUT …/{key.name}/update")
+        else:
+            self._query(lambda core: core.get_job(key))
+        plan: Plan = self._query(lambda core: core.plan(spec, instances))
+        return plan
+
+    def health(self) -> dict[str, Any]:
+        status = self._service.status()
+        return {"ready": bool(status.ready), "problems": list(status.problems)}
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _submit(self, command: Command) -> Any:
+        return self._wait(self._service.submit(command))
+
+    def _query(self, read: Callable[[Any], Any]) -> Any:
+        return self._wait(self._service.query(read))
+
+    def _wait(self, future: Future[T]) -> T:
+        """Returns the future's result; past the timeout says whether anything may yet happen."""
+        try:
+            return future.result(self._timeout)
+        except TimeoutError:
+            if future.cancel():
+                fate = "nothing has been done"
+            elif future.done():
+                return future.result()
+            else:
+                fate = "it may still be carried out: look before you repeat it"
+            raise Unavailable(
+                f"the scheduler has not answered for {self._timeout:g} s; {fate}"
+            ) from None
+
+
+
+
+def _spec(submission: Submission) -> JobSpec:
+    assert submission.spec is not None, "this backend does not read job configurations itself"
+    return submission.spec
