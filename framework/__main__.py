@@ -13,13 +13,11 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from framework.clock import Clock
-from framework.core.messages import Disconnected, Event, Registered, Snapshot
-from framework.core.scheduler import Scheduler
+from framework.core.messages import Disconnected, Event, Registered
 from framework.core.settings import Settings
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
@@ -97,16 +95,13 @@ def _run(options: argparse.Namespace) -> int:
             options.master, framework, executor, sink, framework_id=framework_id, clock=clock.now
         )
 
-    def make_core(snapshot: Snapshot) -> Scheduler:
-        return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()))
-
     storage = Storage(options.state)
     try:
         if options.teardown:
             return _teardown(storage, make_driver)
         if options.new_framework:
             storage.forget_framework(storage.claim_epoch())
-        return _serve(SchedulerService(storage, make_driver, make_core, clock))
+        return _serve(SchedulerService(storage, make_driver, settings, clock))
     finally:
         storage.close()
 

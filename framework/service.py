@@ -7,9 +7,11 @@ it is durable, and a thousand requests cost one write to the disk.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -17,25 +19,34 @@ from typing import Any, TypeVar
 import msgspec
 
 from framework.clock import Clock
-from framework.core.messages import Command, Event, Snapshot, Tick
+from framework.core.messages import Command, Counts, Event, Snapshot, Tick
+from framework.core.scheduler import Scheduler, Session
+from framework.core.settings import Settings
 from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem
 from framework.mesos.backoff import Backoff
 from framework.mesos.interface import Driver, Sink
 from framework.model.errors import GatewayError, Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import Fenced, Storage, StorageUnavailable, StoredEvent
-from framework.turn import Core, InternalError, Turn
+from framework.turn import InternalError, Turn
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Listener = Callable[[StoredEvent], None]
 MakeDriver = Callable[[Sink, str | None], Driver]
+MakeCore = Callable[[Settings, Snapshot], Scheduler]
 
 # One turn handles so many items, or so many seconds' worth of them, whichever is less.
 _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
 _IDLE_SECONDS = 5.0
+_COUNT_SECONDS = 1.0
+
+
+def make_scheduler(settings: Settings, snapshot: Snapshot) -> Scheduler:
+    """Returns the core that goes on from ``snapshot``."""
+    return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()))
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -61,7 +72,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     master: str | None
     epoch: int
     queued: int
-    counts: Any
+    counts: Counts | None
     durations: dict[str, Timing]
     mesos: dict[str, int]
 
@@ -69,34 +80,39 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 class SchedulerService:
     """One scheduler: its core, its storage, its driver.
 
-    ``make_core`` builds a core from the durable state, ``make_driver`` a driver from a sink and the
-    framework id (None: a new framework). The storage stays the caller's to close.
+    ``make_driver`` builds a driver from a sink and the framework id (None: a new framework). The
+    storage stays the caller's to close. ``make_core`` is for tests.
     """
 
     def __init__(
         self,
         storage: Storage,
         make_driver: MakeDriver,
-        make_core: Callable[[Snapshot], Core],
+        settings: Settings | None = None,
         clock: Clock | None = None,
+        *,
+        make_core: MakeCore = make_scheduler,
     ) -> None:
         self._storage = storage
         self._make_driver = make_driver
+        self._settings = settings or Settings()
         self._make_core = make_core
         self._clock = clock or Clock()
         self._inbox = Inbox()
         self._listeners: tuple[Listener, ...] = ()
         self._listeners_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-        self._core: Core | None = None
+        self._core: Scheduler | None = None
+        self._session: Session | None = None
         self._driver: Driver | None = None
         self._epoch = 0
         self._outage: str | None = None
         self._retry = Backoff(0.2, 5.0)
         self._retry_at = 0.0
         self._ended: str | None = "the scheduler has not been started"
-        self._counts: Any = None
+        self._counts: Counts | None = None
         self._counted_at = 0.0
+        self._uncounted = False
         self._durations: dict[str, Timing] = {}
 
     # -- any thread -------------------------------------------------------------------------------
@@ -106,7 +122,7 @@ class SchedulerService:
         self._epoch = self._storage.claim_epoch()
         snapshot = self._storage.load()
         self._clock.not_before(_latest(snapshot))
-        self._core = self._make_core(snapshot)
+        self._core = self._make_core(self._settings, snapshot)
         self._counts = self._core.counts()
         self._driver = self._make_driver(self._receive, snapshot.framework_id)
         self._ended = None
@@ -134,7 +150,7 @@ class SchedulerService:
         self._enqueue(CommandItem(command, future, time.monotonic()), future)
         return future
 
-    def query(self, read: Callable[[Any], T]) -> Future[T]:
+    def query(self, read: Callable[[Scheduler], T]) -> Future[T]:
         """Returns a future of ``read(core)``, run on the service's thread between two turns.
 
         So it sees exactly what is durable. ``read`` must be quick and must not keep the core.
@@ -229,12 +245,14 @@ class SchedulerService:
 
     def _patience(self) -> float:
         """Returns for how many seconds there is nothing to do unless something arrives."""
+        longest = _COUNT_SECONDS if self._uncounted else _IDLE_SECONDS
         if self._outage is not None:
             return max(0.0, self._retry_at - time.monotonic())
-        deadline = None if self._core is None else self._core.next_deadline()
+        deadline = None if self._core is None or self._ended else self._core.next_deadline()
         if deadline is None:
-            return _IDLE_SECONDS
-        return min(_IDLE_SECONDS, max(0.0, deadline - self._clock.now()))
+            return longest
+        # The floor keeps a deadline that does not move on from taking the whole processor.
+        return min(longest, max(0.001, deadline - self._clock.now()))
 
     def _turn(self, items: Sequence[Item]) -> None:
         if self._ended is None and self._outage is not None:
@@ -263,6 +281,7 @@ class SchedulerService:
                 self._inbox.put_back([i for i in items[index:] if not isinstance(i, QueryItem)])
                 break
             self._took("wait", now - item.since)
+            self._uncounted = True
             if not turn.handle(core, item, self._clock.now()):
                 self._inbox.put_back([i for i in items[index + 1 :] if not isinstance(i, QueryItem)])
                 return
@@ -279,12 +298,12 @@ class SchedulerService:
             if turn.writes:
                 published = self._storage.commit(turn.writes, self._epoch)
         except Fenced as error:
-            turn.fail(error)
             self._depose(error)
+            turn.fail(error)
             return False
         except StorageUnavailable as error:
-            turn.fail(error)
             self._suspend(error)
+            turn.fail(error)
             return False
         except Exception:
             defect = InternalError()
@@ -324,40 +343,57 @@ class SchedulerService:
     def _suspend(self, error: StorageUnavailable) -> None:
         """The core is ahead of the storage: it is dropped until the storage answers again."""
         logger.error("nothing can be written: %s", error)
-        self._core = None
+        if self._core is not None:
+            # What it knows of agents is as true as before. Its offers are not: some were used up by
+            # launches that did not come to pass.
+            session = self._core.session()
+            self._session = msgspec.structs.replace(session, registered=False, offers=())
         self._outage = str(error)
         self._retry.reset()
         self._retry_at = time.monotonic() + self._retry.next()
+        # What is durable can still be shown.
+        self._core = None
+        with contextlib.suppress(GatewayError):
+            self._core = self._make_core(self._settings, self._storage.load())
+
+    def _rebuild(self, why: str) -> None:
+        """The core cannot be trusted, nor what it knew: a new one is made of what is durable."""
+        self._core, self._session = None, None
+        self._outage = why
+        self._retry_at = 0.0
+        self._try_again()
 
     def _try_again(self) -> None:
         """Reads the state back, so that it can be shown; goes on if it can also be written."""
         if time.monotonic() < self._retry_at:
             return
         try:
-            if self._core is None:
-                self._core = self._make_core(self._storage.load())
-            self._storage.commit((), self._epoch)
+            self._restore()
         except Fenced as error:
             self._depose(error)
         except GatewayError as error:
             self._outage = str(error)
             self._retry_at = time.monotonic() + self._retry.next()
         else:
-            logger.warning("the state can be written again")
+            logger.warning("going on from the stored state after: %s", self._outage)
             self._outage = None
-            self._resubscribe("the state could not be written for a while")
+            # The new core knows neither offers nor what Mesos told meanwhile: Mesos shall tell again.
+            if self._driver is not None:
+                self._driver.resubscribe("the state was read back from storage")
 
-    def _rebuild(self, why: str) -> None:
-        """The core cannot be trusted: a new one is made of what is durable."""
-        self._core = None
-        self._outage = why
-        self._retry_at = 0.0
-        self._try_again()
-
-    def _resubscribe(self, why: str) -> None:
-        # The new core knows neither offers nor what Mesos told meanwhile: Mesos shall tell again.
-        if self._driver is not None:
-            self._driver.resubscribe(why)
+    def _restore(self) -> None:
+        if self._core is None:
+            self._core = self._make_core(self._settings, self._storage.load())
+        self._storage.commit((), self._epoch)  # is the state ours, and does it take writes?
+        session, self._session = self._session, None
+        if session is not None:
+            core, self._core = self._core, None
+            # Not registered, so there is nothing for the driver to do yet.
+            outcome = core.adopt_session(session)
+            published = self._storage.commit(outcome.writes, self._epoch)
+            self._core = core
+            for event in published:
+                self._tell(event)
 
     def _depose(self, error: Fenced) -> None:
         logger.error("deposed: %s", error)
@@ -372,9 +408,9 @@ class SchedulerService:
         self._durations[what] = self._durations.get(what, Timing()).plus(seconds)
 
     def _count(self) -> None:
-        if self._core is not None and time.monotonic() - self._counted_at >= 1.0:
-            self._counts = self._core.counts()
-            self._counted_at = time.monotonic()
+        now = time.monotonic()
+        if self._uncounted and self._core is not None and now - self._counted_at >= _COUNT_SECONDS:
+            self._counts, self._counted_at, self._uncounted = self._core.counts(), now, False
 
 
 def _latest(snapshot: Snapshot) -> float:

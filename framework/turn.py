@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from framework.core.messages import Action, Event, Outcome, Write
+from framework.core.messages import Action, Write
+from framework.core.scheduler import Scheduler
 from framework.inbox import CommandItem, EventItem
 from framework.model.errors import GatewayError
 
@@ -23,16 +24,6 @@ class InternalError(Exception):
         super().__init__(f"internal error {self.reference}")
 
 
-class Core(Protocol):
-    """What the service asks of :class:`framework.core.scheduler.Scheduler`."""
-
-    def handle(self, event: Event) -> Outcome: ...
-
-    def next_deadline(self) -> float | None: ...
-
-    def counts(self) -> Any: ...
-
-
 class Turn:
     """What one turn gathers: writes and actions, and whom to answer what."""
 
@@ -42,7 +33,7 @@ class Turn:
         self.broken = False
         self._answers: list[tuple[CommandItem, Any]] = []
 
-    def handle(self, core: Core, item: CommandItem | EventItem, now: float) -> bool:
+    def handle(self, core: Scheduler, item: CommandItem | EventItem, now: float) -> bool:
         """Lets the core handle one item; False if the core cannot be trusted any more."""
         result: Any
         try:

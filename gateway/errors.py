@@ -21,6 +21,7 @@ from framework.model.errors import (
     Unavailable,
     Unsatisfiable,
 )
+from framework.turn import InternalError
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,8 @@ def describe(error: BaseException) -> Problem:
 
 
 def _defect(error: BaseException) -> Problem:
-    identity = secrets.token_hex(6)
+    # The scheduler's own thread has logged its defects, under a reference of its own.
+    identity = error.reference if isinstance(error, InternalError) else secrets.token_hex(6)
     log.error("internal error %s", identity, exc_info=error)
     sentence = f"an internal error, not of your making; the server's log knows it as {identity}"
     return Problem(500, (sentence,))

@@ -19,7 +19,6 @@ class Runtimes:
 
     def __init__(self, zygote: Zygote) -> None:
         self._zygote = zygote
-        self._zygote_lock = threading.Lock()
         self._memory = MemoryWatch()
         self._docker: DockerService | None = None
         self._docker_lock = threading.Lock()

@@ -29,6 +29,7 @@ from executor.runtimes.base import (
 from executor.runtimes.coordinator import Channel, Message
 from executor.runtimes.memory import MemoryWatch
 from executor.runtimes.zygote import Zygote, ZygoteGone
+from executor.sweep import OWNER_VARIABLE
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
@@ -237,7 +238,7 @@ class ProcessRuntime:
             "LANG": "C.UTF-8",
             "TMPDIR": "/tmp",
             **task_environment(context, context.sandbox),
-            "MESOS_GATEWAY_EXECUTOR": context.owner,
+            OWNER_VARIABLE: context.owner,
         }
 
     def _send(self, message: Message, fds: tuple[int, ...] = ()) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from typing import NoReturn
 
 from executor.runtimes import coordinator
@@ -21,10 +22,11 @@ class ZygoteGone(Exception):
 
 
 class Zygote:
-    """The executor's end. :meth:`coordinator` may be called from one thread at a time."""
+    """The executor's end."""
 
     def __init__(self, sock: socket.socket, pid: int) -> None:
         self._sock = sock
+        self._lock = threading.Lock()
         self.pid = pid
 
     @classmethod
@@ -42,9 +44,9 @@ class Zygote:
         """Returns the channel to a new coordinator, and its pid; raises :class:`ZygoteGone`."""
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
+            with theirs, self._lock:
                 socket.send_fds(self._sock, [b"c"], [theirs.fileno()])
-            reply = self._sock.recv(16)
+                reply = self._sock.recv(16, socket.MSG_WAITALL)
         except OSError as error:
             ours.close()
             raise ZygoteGone(f"the process that starts tasks is gone: {error}") from error

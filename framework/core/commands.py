@@ -57,7 +57,9 @@ def check_config(key: JobKey, config: TaskConfig) -> None:
         if not 0 <= amount < float("inf"):
             raise Invalid(f"job {key} asks for {what} {amount}; it has to be 0 or more")
     if not need.cpus or not need.mem_mb:
-        raise Invalid(f"job {key} asks for no {'mem' if need.cpus else 'cpus'}; a task needs some of each")
+        raise Invalid(
+            f"job {key} asks for no {'mem' if need.cpus else 'cpus'}; a task needs some of each"
+        )
     if len(set(need.ports)) != len(need.ports):
         raise Invalid(f"job {key} names a port twice: {', '.join(need.ports)}")
     if config.max_task_failures < 1 and config.max_task_failures != -1:
@@ -306,4 +308,3 @@ class CommandDesk:
             f"Job {update.key} is currently updating ({update.update_id}, {update.status}); "
             "wait for it, or cancel it first with DELETE …/update"
         )
-

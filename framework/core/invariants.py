@@ -9,6 +9,7 @@ from framework.core.offers import OfferBook
 from framework.core.reconciliation import Reconciler
 from framework.core.state import InvariantViolation, JobRecord, State
 from framework.core.tasks import ENDING, TRANSITIONS, tell
+from framework.model.jobs import JobKey
 from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
 
 
@@ -20,10 +21,12 @@ def require(holds: bool, message: str) -> None:
 def check_state(state: State) -> None:
     """Raises :class:`InvariantViolation` if jobs, tasks, updates or their indexes contradict."""
     require(+Counter(t.state for t in state.tasks.values()) == +state.by_state, "by_state is wrong")
+    by_job: dict[JobKey, list[Task]] = {}
     for task in state.tasks.values():
         check_task(task)
-    for record in state.jobs.values():
-        check_job(state, record)
+        by_job.setdefault(task.key, []).append(task)
+    for key, record in state.jobs.items():
+        check_job(state, record, by_job.get(key, []))
     on_agent = {(t.agent_id, t.task_id) for t in state.tasks.values() if t.state in ON_AGENT}
     indexed = {(agent, i) for agent, ids in state.by_agent.items() for i in ids}
     require(on_agent == indexed, f"by_agent differs from the tasks: {on_agent ^ indexed}")
@@ -32,8 +35,8 @@ def check_state(state: State) -> None:
     require(grouped == pending, f"groups differ from the pending tasks: {grouped ^ pending}")
     live = {key for keys in state.live.values() for key in keys}
     require(live == {k for k, r in state.jobs.items() if r.is_live}, "live is wrong")
-    active = sum(u.is_active for u in state.updates.values())
-    require(active == state.updating, "updating is wrong")
+    updating = {u.key for u in state.updates.values() if u.is_active}
+    require(updating == set(state.updating), "updating is wrong")
 
 
 def check_task(task: Task) -> None:
@@ -54,16 +57,14 @@ def check_task(task: Task) -> None:
         require(not placed, f"{task.task_id} is {task.state} on agent {task.agent_id}")
 
 
-def check_job(state: State, record: JobRecord) -> None:
+def check_job(state: State, record: JobRecord, tasks: list[Task]) -> None:
     key = record.job.spec.key
-    tasks = [t for t in state.tasks.values() if t.key == key] if len(state.tasks) < 5000 else []
-    if tasks:
-        active = {t.instance: t.task_id for t in tasks if t.state in ACTIVE}
-        require({i: t.task_id for i, t in record.active.items()} == active, f"{key}: active is wrong")
-        ended = {t.task_id for t in tasks if t.state in TERMINAL}
-        require(set(record.ended) == ended, f"{key}: ended is wrong")
-        crowd = Counter(t.agent_id for t in tasks if t.state in ON_AGENT)
-        require(dict(record.crowd) == dict(crowd), f"{key}: crowd is {record.crowd}, not {crowd}")
+    active = {t.instance: t.task_id for t in tasks if t.state in ACTIVE}
+    require({i: t.task_id for i, t in record.active.items()} == active, f"{key}: active is wrong")
+    ended = {t.task_id for t in tasks if t.state in TERMINAL}
+    require(set(record.ended) == ended, f"{key}: ended is wrong")
+    crowd = Counter(t.agent_id for t in tasks if t.state in ON_AGENT)
+    require(dict(record.crowd) == dict(crowd), f"{key}: crowd is {record.crowd}, not {crowd}")
     for instance, config in record.job.wanted.items():
         task = record.active.get(instance)
         require(task is not None, f"{key}: instance {instance} is wanted and has no task")
@@ -88,6 +89,4 @@ def check_offers(book: OfferBook) -> None:
 def check_reconciler(reconciler: Reconciler, state: State) -> None:
     for task_id in reconciler.unanswered:
         task = state.tasks.get(task_id)
-        require(
-            task is not None and task.state in ON_AGENT, f"{task_id} is asked for and on no agent"
-        )
+        require(task is not None and task.state in ON_AGENT, f"{task_id} is asked for and on no agent")

@@ -141,7 +141,9 @@ class Lifecycle:
         if Effect.KILL in effects:
             self.kill(moved)
         if Effect.LOSE in effects:
-            self.kill(moved)
+            # LOST from PARTITIONED kills; from a state in which it was told to end it need not.
+            if moved.state in ENDING:
+                self.kill(moved)
             self.move(moved, TaskState.LOST, message, source, blameless=blameless)
         elif moved.state in TERMINAL:
             self._after(task, moved, effects, blameless)

@@ -268,7 +268,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much there is of what. ``tasks`` by state, terminated ones of the history included.
+    """How much there is of what. ``tasks`` by state, each of them, those of the history included.
 
     ``jobs`` are those with something wanted or an active task, ``updates`` the active ones;
     ``looks`` is how often a config has been matched with an agent since the start.

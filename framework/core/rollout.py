@@ -142,7 +142,7 @@ class Progress:
         return _noted(update, instance, _BEGUN[self.back], at)
 
     def finish(self, update: Update, instance: int, at: float, failure: str = "") -> Update:
-        """Notes the end of an instance's change; ``failure`` says why it went wrong, "" that it did not."""
+        """Notes the end of an instance's change; ``failure`` says why, "" for success."""
         self.begun.discard(instance)
         (self.failed if failure else self.done).add(instance)
         action = _FAILED[self.back] if failure else _DONE[self.back]

@@ -76,6 +76,8 @@ class State:
         self.jobs: dict[JobKey, JobRecord] = {}
         self.tasks: dict[str, Task] = {}
         self.updates: dict[str, Update] = {}
+        # The jobs with an active update.
+        self.updating: dict[JobKey, None] = {}
         self.by_state: Counter[TaskState] = Counter()
         self.by_agent: dict[str, dict[str, None]] = {}
         self.live: dict[tuple[str, str], set[JobKey]] = {}
@@ -225,8 +227,10 @@ class State:
             if record.updating not in (None, update.update_id):
                 raise InvariantViolation(f"job {update.key} has two active updates")
             record.updating = update.update_id
+            self.updating[update.key] = None
         elif record.updating == update.update_id:
             record.updating = None
+            del self.updating[update.key]
         self.changes.updates[update.update_id] = update
         self.touched_jobs[update.key] = None
 

@@ -14,7 +14,7 @@ from framework.core.state import Group, JobRecord, State
 from framework.core.tasks import tell
 from framework.model.errors import NotFound
 from framework.model.jobs import JobKey, JobSpec, TaskConfig
-from framework.model.tasks import Task
+from framework.model.tasks import Task, TaskState
 
 
 class Views:
@@ -102,9 +102,9 @@ class Views:
         """Returns how much there is of what."""
         state = self._state
         return Counts(
-            tasks={str(s): n for s, n in sorted(state.by_state.items()) if n},
+            tasks={str(s): state.by_state[s] for s in TaskState if s is not TaskState.INIT},
             jobs=sum(len(keys) for keys in state.live.values()),
-            updates=state.updating,
+            updates=len(state.updating),
             offers=len(self._book),
             agents=len(self._book.agents),
             registered=self._lifecycle.connected,

@@ -7,7 +7,6 @@ end and come back is in ``endings.py``; recordings name where a text or an order
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 import uuid
@@ -24,9 +23,9 @@ from framework.local.journal import Journal
 from framework.local.link import Link
 from framework.local.processes import Watch, identify
 from framework.local.registry import replace_file
+from framework.local.reports import Reports
 from framework.local.runs import AgentFramework, ExecutorStream, Run, RunState, TaskRecord
 from framework.local.settings import AgentConfig
-from framework.local.updates import UpdateManager
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +44,19 @@ class Agent:
         self.id: str | None = None
         self.start_time = time.time()
         self.frameworks: dict[str, AgentFramework] = {}
-        self.updates = UpdateManager(config.times.update_retry)
+        self.reports = Reports(self, config.times.update_retry)
         self.journal = Journal(self.root / "meta" / "executors")
         self.endings = Endings(self)
         self.counters: dict[str, int] = {}
         self.on_registered: Callable[[], None] = lambda: None
         self._command_executor = command_executor
         self._link: Link | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
         self._launches: set[asyncio.Task[None]] = set()
         self._handlers: dict[str, Callable[[Json], None]] = {
             "registered": self._registered,
             "run": self._run,
             "kill": self._kill,
-            "ack": self._ack,
+            "ack": lambda m: self.reports.acknowledge(m["framework_id"], m["task_id"], m["uuid"]),
             "message": self._message,
             "shutdown_executor": self._shutdown_executor,
             "shutdown_framework": self._shutdown_framework,
@@ -124,9 +122,7 @@ class Agent:
             known = {"agent_id": self.id, "port": self.config.port, "resources": self.config.resources}
             replace_file(self.root / "meta" / "agent.json", msgspec.json.encode(known))
         self.on_registered()
-        for key, status in list(self.updates.heads(self.loop.time())):
-            self._forward(key[0], status)
-        self._arm_retry()
+        self.reports.flush()
 
     def unregister(self) -> None:
         """Tells the master that this agent leaves for good (10)."""
@@ -134,8 +130,7 @@ class Agent:
 
     async def close(self) -> None:
         """Ends what this agent still has open."""
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
+        self.reports.close()
         if self._link is not None:
             await self._link.flush_and_close()
         self.journal.close()
@@ -148,9 +143,9 @@ class Agent:
         run = framework.runs.get(info["executor_id"]["value"])
         tasks = message["tasks"]
         if run is None and message["executor"] is not None and not message["launch_executor"]:
-            self._turn_away(framework, info, tasks, "Executor terminated")
+            self.reports.turn_away(framework, info, tasks, "Executor terminated")
         elif run is not None and run.state in {RunState.TERMINATING, RunState.TERMINATED}:
-            self._turn_away(framework, info, tasks, f"Executor {run.state.lower()}")
+            self.reports.turn_away(framework, info, tasks, f"Executor {run.state.lower()}")
         else:
             if run is None:
                 run = self._new_run(framework, info, message["role"], message["executor"] is None)
@@ -167,21 +162,6 @@ class Agent:
         if framework is None:
             framework = self.frameworks[framework_id] = AgentFramework(info)
         return framework
-
-    def _turn_away(self, framework: AgentFramework, info: Json, tasks: list[Json], why: str) -> None:
-        aware = {"type": "PARTITION_AWARE"} in framework.info.get("capabilities", [])
-        for task in tasks:
-            state = "TASK_DROPPED" if aware else "TASK_LOST"
-            update = self.agent_status(
-                task["task_id"]["value"],
-                state,
-                why,
-                "REASON_EXECUTOR_TERMINATED",
-                info["executor_id"]["value"],
-            )
-            if self.updates.add((framework.id, task["task_id"]["value"]), update, self.loop.time()):
-                self._forward(framework.id, update)
-        self._arm_retry()
 
     def _command_executor_info(self, framework: AgentFramework, task: Json) -> Json:
         """The executor that a task without one gets (14)."""
@@ -241,7 +221,7 @@ class Agent:
         )
         try:
             await self.loop.run_in_executor(None, containerizer.prepare, container)
-            if run.state is not RunState.REGISTERING:  # shut down meanwhile
+            if run.state is RunState.TERMINATING:  # shut down meanwhile
                 self.endings.exited(run, -1)
                 return
             self._started(run, container)
@@ -265,6 +245,8 @@ class Agent:
             run.watch = Watch(who, lambda: self.endings.process_gone(run))
         else:
             self.loop.call_soon(self.endings.process_gone, run)
+        if run.state is not RunState.REGISTERING:
+            return
         limit = self.config.times.executor_registration
         run.timer = self.loop.call_later(limit, self.endings.never_registered, run)
 
@@ -273,6 +255,12 @@ class Agent:
     def find_run(self, framework_id: str, executor_id: str) -> Run | None:
         framework = self.frameworks.get(framework_id)
         return None if framework is None else framework.runs.get(executor_id)
+
+    def run_of(self, framework_id: str, task_id: str) -> Run | None:
+        """The run, even if it is over, that has this task."""
+        framework = self.frameworks.get(framework_id)
+        runs = framework.all_runs() if framework is not None else []
+        return next((r for r in runs if task_id in r.tasks), None)
 
     def subscribe(self, run: Run, stream: ExecutorStream, body: Json) -> None:
         """An executor subscribes, for the first time or again; an older stream ends silently (18)."""
@@ -297,7 +285,7 @@ class Agent:
         }
         stream.send({"type": "SUBSCRIBED", "subscribed": subscribed})
         for item in body.get("unacknowledged_updates", []):
-            self.update(run, item["status"])
+            self.reports.update(run, item["status"])
         if recovering:
             known = {t["task_id"]["value"] for t in body.get("unacknowledged_tasks", [])}
             self.endings.lose_undelivered(run, known)
@@ -340,120 +328,10 @@ class Agent:
         message = {"type": "message", "framework_id": run.framework_id, "executor_id": run.executor_id}
         self.send({**message, "data": data})
 
-    # -- updates --
-
-    def update(self, run: Run, given: Json) -> None:
-        """Takes an update of an executor in; the executor is told once it is written down (02)."""
-        acknowledged = {"task_id": given["task_id"], "uuid": given["uuid"]}
-        task = run.tasks.get(given["task_id"]["value"])
-        if given["uuid"] not in run.seen and (task is None or not task.terminal):
-            self.count("valid_status_updates")
-            self.take(run, self._complete(run, task, given))
-        if run.stream is not None:
-            run.stream.send({"type": "ACKNOWLEDGED", "acknowledged": acknowledged})
-
-    def _complete(self, run: Run, task: TaskRecord | None, given: Json) -> Json:
-        """Adds what the agent knows, in the order in which Mesos writes it (02, 14, 18)."""
-        assert self.id is not None
-        status = {"task_id": given["task_id"], "state": given["state"]}
-        status |= {k: given[k] for k in ("message", "source", "reason", "data") if k in given}
-        status["agent_id"] = {"value": self.id}
-        if run.command_task:
-            status["executor_id"] = run.info["executor_id"]
-        status["timestamp"] = float(given.get("timestamp", time.time()))
-        status["uuid"] = given["uuid"]
-        status |= {k: given[k] for k in ("healthy", "check_status", "labels") if k in given}
-        if task is not None:
-            address = {"protocol": "IPv4", "ip_address": self.config.address}
-            container = {
-                "container_id": {"value": run.container_id},
-                "network_infos": [{"ip_addresses": [address]}],
-            }
-            if run.who is not None:
-                container["executor_pid"] = run.who.pid
-            status["container_status"] = {**container, **given.get("container_status", {})}
-        return status
-
-    def take(self, run: Run, status: Json) -> None:
-        """Writes an update down and sends it when its turn comes."""
-        self.journal.write(run, {"update": status})
-        run.seen.add(status["uuid"])
-        task = run.tasks.get(status["task_id"]["value"])
-        if task is not None:
-            task.record(status)
-            self.count("tasks_" + status["state"].removeprefix("TASK_").lower())
-        key = (run.framework_id, status["task_id"]["value"])
-        if self.updates.add(key, status, self.loop.time()) is not None:
-            self._forward(run.framework_id, status)
-            self._arm_retry()
-
-    def _forward(self, framework_id: str, status: Json) -> None:
-        task = self._task(framework_id, status["task_id"]["value"])
-        if task is not None:
-            task.update_state, task.update_uuid = status["state"], status["uuid"]
-        latest = task.state if task is not None else None
-        self.send(
-            {"type": "update", "framework_id": framework_id, "status": status, "latest_state": latest}
-        )
-
-    def _task(self, framework_id: str, task_id: str) -> TaskRecord | None:
-        found = self._run_of(framework_id, task_id)
-        return None if found is None else found.tasks[task_id]
-
-    def _run_of(self, framework_id: str, task_id: str) -> Run | None:
-        framework = self.frameworks.get(framework_id)
-        runs = framework.all_runs() if framework is not None else []
-        return next((r for r in runs if task_id in r.tasks), None)
-
-    def _ack(self, message: Json) -> None:
-        key = (message["framework_id"], message["task_id"])
-        acknowledged, following = self.updates.acknowledge(key, message["uuid"], self.loop.time())
-        run = self._run_of(*key)
-        if acknowledged is not None and run is not None:
-            self.journal.write(run, {"ack": {"task_id": key[1], "uuid": message["uuid"]}})
-            if run.tasks[key[1]].terminal and not self.updates.has(key):
-                run.completed.append(run.tasks.pop(key[1]))
-                self.endings.forget_if_done(run)
-        if following is not None:
-            self._forward(key[0], following)
-        self._arm_retry()
-
-    def _arm_retry(self) -> None:
-        """Sets the one timer to when the next unacknowledged update is due again."""
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-            self._retry_timer = None
-        due = self.updates.next_due()
-        if due is not None:
-            self._retry_timer = self.loop.call_at(due, self._resend)
-
-    def _resend(self) -> None:
-        for key, status in self.updates.due(self.loop.time()):
-            self._forward(key[0], status)
-        self._retry_timer = None
-        self._arm_retry()
-
-    def agent_status(
-        self, task_id: str, state: str, message: str, reason: str, executor_id: str
-    ) -> Json:
-        """An update that the agent makes itself."""
-        assert self.id is not None
-        return {
-            "task_id": {"value": task_id},
-            "state": state,
-            "message": message,
-            "source": "SOURCE_AGENT",
-            "reason": reason,
-            "agent_id": {"value": self.id},
-            "executor_id": {"value": executor_id},
-            "timestamp": time.time(),
-            "uuid": base64.b64encode(uuid.uuid4().bytes).decode(),
-        }
-
     # -- what else the master wants --
 
     def _kill(self, message: Json) -> None:
-        run = self._run_of(message["framework_id"], message["task_id"])
+        run = self.run_of(message["framework_id"], message["task_id"])
         if run is None:
             return
         task = run.tasks[message["task_id"]]
@@ -485,7 +363,6 @@ class Agent:
         framework = self.frameworks.get(message["framework_id"])
         if framework is not None:
             self.endings.remove_framework(framework)
-            self._arm_retry()
 
     def _framework_updated(self, message: Json) -> None:
         framework = self.frameworks.get(message["framework"]["id"]["value"])
@@ -493,9 +370,7 @@ class Agent:
             return
         framework.info = message["framework"]
         if message["flush"]:
-            for key, status in list(self.updates.heads(self.loop.time(), framework.id)):
-                self._forward(key[0], status)
-            self._arm_retry()
+            self.reports.flush(framework.id)
 
 
 def _executor_report(run: Run) -> Json:

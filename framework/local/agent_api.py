@@ -1,7 +1,8 @@
-"""The operator endpoints of an agent: /state, /flags, /containers …, POST /api/v1 (``operator/agent.*``)."""
+"""An agent's operator endpoints: /state, /flags, /containers …, POST /api/v1 (``operator/agent.*``)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from framework.local import agent_json, files_api
@@ -39,7 +40,7 @@ class AgentOperator(OperatorHandler):
 
     def answer(self, call: Json) -> Json | None:
         agent, kind = self.agent, call["type"]
-        views = {
+        views: dict[str, Callable[[], Json]] = {
             "GET_AGENT": lambda: {"agent_info": agent.info},
             "GET_CONTAINERS": lambda: agent_json.get_containers(agent),
             "GET_EXECUTORS": lambda: agent_json.get_executors(agent),
@@ -65,7 +66,14 @@ class AgentOperator(OperatorHandler):
         infos = []
         for item in files_api.listing(path):
             info = {"path": item["path"], "nlink": item["nlink"], "size": item["size"]}
-            infos.append(info | {"mtime": {"nanoseconds": int(item["mtime"] * 1e9)}, "uid": item["uid"], "gid": item["gid"]})
+            infos.append(
+                info
+                | {
+                    "mtime": {"nanoseconds": int(item["mtime"] * 1e9)},
+                    "uid": item["uid"],
+                    "gid": item["gid"],
+                }
+            )
         return {"file_infos": infos}
 
     def _read_file(self, call: Json) -> Json:

@@ -75,7 +75,9 @@ def state(agent: Agent) -> Json:
         "attributes": attributes_state(agent.attributes),
         "master_hostname": agent.config.master_address.rpartition(":")[0],
         "flags": flags(agent),
-        "frameworks": [_framework_state(agent, f) for f in agent.frameworks.values() if f.runs or f.ended],
+        "frameworks": [
+            _framework_state(agent, f) for f in agent.frameworks.values() if f.runs or f.ended
+        ],
         "completed_frameworks": [
             _framework_state(agent, f) for f in agent.frameworks.values() if not (f.runs or f.ended)
         ],
@@ -283,7 +285,12 @@ def metrics(agent: Agent) -> dict[str, float]:
     for name in ("registering", "running", "terminating"):
         count = sum(r.state is RunState[name.upper()] for r in runs)
         result[f"slave/executors_{name}"] = float(count)
-    counted = ("executors_terminated", "container_launch_errors", "valid_status_updates", "valid_framework_messages")
+    counted = (
+        "executors_terminated",
+        "container_launch_errors",
+        "valid_status_updates",
+        "valid_framework_messages",
+    )
     result |= {f"slave/{name}": float(agent.counters.get(name, 0)) for name in counted}
     result["slave/frameworks_active"] = float(sum(bool(f.runs) for f in agent.frameworks.values()))
     result["slave/registered"] = float(agent.registered)

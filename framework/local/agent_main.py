@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tornado.httpserver import HTTPServer
@@ -72,7 +73,7 @@ class Main:
             watch.cancel()
         (self._root / PROCESS_FILE).unlink(missing_ok=True)
 
-    def _known(self) -> dict[str, object]:
+    def _known(self) -> dict[str, Any]:
         """What an earlier agent wrote down here: its id and its port."""
         try:
             known = msgspec.json.decode((self._root / "meta" / "agent.json").read_bytes(), type=dict)
@@ -80,7 +81,7 @@ class Main:
             return {}
         return dict(known)
 
-    def _adopt_past(self, agent: Agent, known: dict[str, object]) -> None:
+    def _adopt_past(self, agent: Agent, known: dict[str, Any]) -> None:
         if not known:
             return
         same = known["resources"] == agent.config.resources
@@ -95,9 +96,7 @@ class Main:
         return Application(
             [*routes, *agent_api.routes(agent)],
             default_handler_class=NotFound,
-            log_function=lambda handler: log.debug(
-                "%d %s", handler.get_status(), handler.request.uri
-            ),
+            log_function=lambda handler: log.debug("%d %s", handler.get_status(), handler.request.uri),
         )
 
     def _follow_master(self) -> Watch | None:
@@ -114,12 +113,17 @@ class Main:
         """Keeps a link to the master; ends the agent when there has been none for too long."""
         loop = asyncio.get_running_loop()
         delay, lost_at = _RECONNECT, loop.time()
+
+        def link_lost(gone: link.Link) -> None:
+            agent.disconnected(gone)
+            self._link_lost.set()
+
         while True:
             try:
                 current = await link.connect(
                     Path(self._config.master_dir),
                     lambda _, message: agent.master_message(message),
-                    lambda gone: (agent.disconnected(gone), self._link_lost.set()),
+                    link_lost,
                 )
             except OSError:
                 if loop.time() - lost_at > self._config.times.orphan:
@@ -138,9 +142,7 @@ class Main:
 def main() -> None:
     root = Path(sys.argv[1])
     config = msgspec.json.decode((root / CONFIG_FILE).read_bytes(), type=AgentConfig)
-    logging.basicConfig(
-        level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One agent per directory: the lock is held until the process ends.
     lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -21,8 +21,8 @@ from framework.local.cluster import (
     update_event,
 )
 from framework.local.master import Master
-from framework.local.registry import KnownAgent
 from framework.local.operator_json import agent_json
+from framework.local.registry import KnownAgent
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Agents:
         self.names: dict[str, str] = {}
 
     def message(self, link: AgentLink, message: Json) -> None:
-        """One message of an agent; those of an agent that is not (or no longer) registered are dropped."""
+        """One message of an agent; dropped unless the agent is registered."""
         kind = message["type"]
         if kind == "register":
             self._register(link, message)
@@ -195,7 +195,7 @@ class Agents:
         framework.send(update_event(update))
 
     def disconnected(self, link: AgentLink) -> None:
-        """A link broke: the agent has its timeout to come back (19); who does not checkpoint loses (20)."""
+        """A link broke: the agent may come back in time (19); who does not checkpoint loses (20)."""
         agent = self._by_link.pop(id(link), None)
         if agent is None or agent.link is not link:
             return

@@ -10,6 +10,7 @@ from framework.local import launching, validation
 from framework.local.cluster import Agent, Framework, Task, status, update_event
 from framework.local.http import Answer
 from framework.local.master import Master
+from framework.local.operator_events import shown_info
 from framework.local.updates import TERMINAL_STATES
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class SchedulerCalls:
         self._master.registry.keep_framework(framework.id, framework.info, framework.registered_time)
         self._master.watchers.framework(framework, added=False)
         self._master.tell_agents(
-            {"type": "framework_updated", "framework": framework.info, "flush": False}
+            {"type": "framework_updated", "framework": shown_info(framework), "flush": False}
         )
         self._master.allocate_soon()
 

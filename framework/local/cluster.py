@@ -95,6 +95,14 @@ class Offer:
     json: Json
 
 
+class Holder(Protocol):
+    """Whatever holds resources of an agent."""
+
+    framework_id: str
+    role: str
+    resources: Resources
+
+
 @dataclass
 class InverseOffer:
     id: str
@@ -182,10 +190,13 @@ class Agent:
         address = {"hostname": self.hostname, "ip": self.address, "port": self.port}
         return {"scheme": "http", "address": address, "path": "/slave(1)"}
 
+    def holders(self) -> list[Holder]:
+        """The tasks that are not over, and the executors."""
+        return [*(t for t in self.tasks.values() if not t.terminal), *self.executors.values()]
+
     @property
     def used(self) -> Resources:
-        tasks = (t.resources for t in self.tasks.values() if not t.terminal)
-        return res.total(tasks) + res.total(e.resources for e in self.executors.values())
+        return res.total(h.resources for h in self.holders())
 
     @property
     def offered(self) -> Resources:
@@ -197,11 +208,7 @@ class Agent:
         return self.total - self.used - self.offered if self.link is not None else NOTHING
 
     def used_by(self, framework_id: str) -> Resources:
-        tasks = (
-            t.resources for t in self.tasks.values() if t.framework_id == framework_id and not t.terminal
-        )
-        executors = (e.resources for e in self.executors.values() if e.framework_id == framework_id)
-        return res.total(tasks) + res.total(executors)
+        return res.total(h.resources for h in self.holders() if h.framework_id == framework_id)
 
 
 def status(

@@ -134,7 +134,7 @@ def _give(directory: Path, account: _Account) -> None:
 
 
 def start(container: Container) -> subprocess.Popen[bytes]:
-    """Starts the command in its sandbox; raises :class:`LaunchFailed`, or ``OSError`` if it cannot be run."""
+    """Starts the command; raises :class:`LaunchFailed`, or ``OSError`` if it cannot be run."""
     command = container.command
     account = _account(container.user)
     if command.get("shell", True):

@@ -25,6 +25,7 @@ class Endings:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._cleanups: set[asyncio.Task[None]] = set()
+        self._quiet = asyncio.Event()
 
     # -- an executor is to end --
 
@@ -72,7 +73,11 @@ class Endings:
 
         task = self._agent.loop.create_task(work())
         self._cleanups.add(task)
-        task.add_done_callback(self._cleanups.discard)
+        task.add_done_callback(self._cleaned)
+
+    def _cleaned(self, task: asyncio.Task[None]) -> None:
+        self._cleanups.discard(task)
+        self._quiet.set()
 
     # -- an executor has ended --
 
@@ -95,7 +100,7 @@ class Endings:
             return
         task = self._agent.loop.create_task(clean_up())
         self._cleanups.add(task)
-        task.add_done_callback(self._cleanups.discard)
+        task.add_done_callback(self._cleaned)
 
     def exited(self, run: Run, status: int) -> None:
         """Nothing of the executor runs any more: reports it, then its unfinished tasks (06, 07, 34)."""
@@ -123,17 +128,14 @@ class Endings:
         state, reason, message = run.verdict or default
         if not run.abandoned:
             for task in run.live:
-                self._conclude(run, task, state, message, reason)
+                self._agent.reports.own(run, task.id, state, message, reason)
         self.forget_if_done(run)
-
-    def _conclude(self, run: Run, task: TaskRecord, state: str, message: str, reason: str) -> None:
-        agent = self._agent
-        agent.take(run, agent.agent_status(task.id, state, message, reason, run.executor_id))
+        self._quiet.set()
 
     def killed_before_delivery(self, run: Run, task: TaskRecord) -> None:
         """A task was killed before its executor had it (35)."""
         message = "Killed before delivery to the executor"
-        self._conclude(run, task, "TASK_KILLED", message, "REASON_TASK_KILLED_DURING_LAUNCH")
+        self._agent.reports.own(run, task.id, "TASK_KILLED", message, "REASON_TASK_KILLED_DURING_LAUNCH")
 
     def forget_if_done(self, run: Run) -> None:
         """Drops a run that is over and whose updates are all acknowledged."""
@@ -151,7 +153,7 @@ class Endings:
     def remove_framework(self, framework: AgentFramework) -> None:
         """The framework was torn down: its executors end, its updates are of no use."""
         framework.removed = True
-        self._agent.updates.forget(framework.id)
+        self._agent.reports.pending.forget(framework.id)
         for run in framework.all_runs():
             run.abandoned = True
         for run in list(framework.ended.values()):
@@ -169,7 +171,7 @@ class Endings:
         ``keep`` false: all end.
         """
         agent = self._agent
-        for info, run in agent.journal.recover(agent.updates, agent.loop.time()):
+        for info, run in agent.journal.recover(agent.reports.pending, agent.loop.time()):
             framework = agent.frameworks.get(run.framework_id)
             if framework is None:
                 framework = agent.frameworks[run.framework_id] = AgentFramework(info)
@@ -177,7 +179,7 @@ class Endings:
             kept = keep and run.checkpoint
             if not kept:
                 run.abandoned = True  # the master has declared its tasks lost
-                agent.updates.forget(run.framework_id)
+                agent.reports.pending.forget(run.framework_id)
             framework.runs[run.executor_id] = run
             run.state = RunState.RECOVERING if kept else RunState.TERMINATING
             if running:
@@ -197,11 +199,10 @@ class Endings:
             if task.delivered and task.state == "TASK_STAGING" and task.id not in known:
                 state = self._lost_state(run, "TASK_DROPPED")
                 message = "Task launched during agent restart"
-                self._conclude(run, task, state, message, "REASON_AGENT_RESTARTED")
+                self._agent.reports.own(run, task.id, state, message, "REASON_AGENT_RESTARTED")
 
     def _lost_state(self, run: Run, aware: str) -> str:
-        info = self._agent.frameworks[run.framework_id].info
-        return aware if {"type": "PARTITION_AWARE"} in info.get("capabilities", []) else "TASK_LOST"
+        return self._agent.frameworks[run.framework_id].lost_state(aware)
 
     async def end_all(self) -> None:
         """Ends every executor, politely first, and waits until nothing of them runs."""
@@ -210,4 +211,5 @@ class Endings:
             for run in list(framework.runs.values()):
                 self.shutdown(run)
         while any(f.runs for f in agent.frameworks.values()) or self._cleanups:
-            await asyncio.sleep(0.02)
+            self._quiet.clear()
+            await self._quiet.wait()

@@ -34,7 +34,7 @@ class ExecutorHandler(MesosHandler):
             self._subscribe(run, call)
             return
         if kind == "UPDATE":
-            self.agent.update(run, call["update"]["status"])
+            self.agent.reports.update(run, call["update"]["status"])
         elif kind == "MESSAGE":
             self.agent.executor_message(run, call["message"]["data"])
         elif kind != "HEARTBEAT":

@@ -92,7 +92,7 @@ def _extract(archive: Path, sandbox: Path) -> None:
 
 
 def _extract_checked(tar: tarfile.TarFile, sandbox: Path) -> None:
-    """What the "data" filter does, for Python releases (before 3.11.4) that lack it: plain files only."""
+    """Stands in for the "data" filter before Python 3.11.4: plain files and directories only."""
     members = tar.getmembers()
     for member in members:
         _inside(sandbox, member.name)

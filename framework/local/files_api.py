@@ -11,6 +11,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class FilesHandler(MesosHandler):
         try:
             return int(text)
         except ValueError:
-            raise Answer(400, f"Failed to parse {name}: Failed to convert '{text}' to number.\n") from None
+            raise Answer(
+                400, f"Failed to parse {name}: Failed to convert '{text}' to number.\n"
+            ) from None
 
 
 def resolve(agent: Agent, asked: str) -> Path | None:
@@ -138,16 +141,20 @@ class Read(FilesHandler):
 
 
 class Download(FilesHandler):
+    """The whole file, as large as it is when it is asked for."""
+
     async def get(self) -> None:
         path = self.wanted(stat.S_IFREG)
-        with open(path, "rb") as file:
-            left = os.fstat(file.fileno()).st_size
-            self.set_header("Content-Length", left)
-            self.set_header("Content-Disposition", f"attachment; filename={path.name}")
-            self.set_header("Content-Type", "application/octet-stream")
-            while left and (data := file.read(min(left, _CHUNK))):
-                left -= len(data)
-                self.write(data)
-                await self.flush()
+        self.set_header("Content-Length", path.stat().st_size)
+        self.set_header("Content-Disposition", f"attachment; filename={path.name}")
+        self.set_header("Content-Type", "application/octet-stream")
+        for chunk in _chunks(path, path.stat().st_size):
+            self.write(chunk)
+            await self.flush()
 
 
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while size > 0 and (data := file.read(min(size, _CHUNK))):
+            size -= len(data)
+            yield data

@@ -12,7 +12,7 @@ TEXT = "text/plain; charset=utf-8"
 _JSON_TYPE = "application/json"
 
 
-class Answer(Exception):  # noqa: N818 - it is an answer, not always an error
+class Answer(Exception):
     """Ends a request with this status and text."""
 
     def __init__(self, status: int, text: str = "", headers: dict[str, str] | None = None) -> None:
@@ -49,7 +49,8 @@ class MesosHandler(RequestHandler):
         if status_code == 405:
             allowed = ", ".join(f"'{m}'" for m in self.allow)
             self.set_header("Allow", ", ".join(self.allow))
-            text = f"405 Method Not Allowed. Expecting one of {{ {allowed} }}, but received '{self.request.method}'."
+            text = "405 Method Not Allowed. Expecting one of "
+            text += f"{{ {allowed} }}, but received '{self.request.method}'."
         else:
             text = f"{status_code} {self._reason}."
         self.finish(text)

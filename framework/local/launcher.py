@@ -93,7 +93,9 @@ class LocalMesos:
         if said is None:
             status = self._process.poll()
             problem = (
-                f"was not ready within {timeout:g} s" if status is None else f"ended with status {status}"
+                f"was not ready within {timeout:g} s"
+                if status is None
+                else f"ended with status {status}"
             )
             words = self._last_words()
             self.stop()
@@ -154,7 +156,7 @@ class LocalMesos:
         return "\n".join(words) or "(nothing)"
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Ends it with everything under it, and removes a temporary work directory; again is harmless."""
+        """Ends it with everything under it, and removes a temporary directory; again is harmless."""
         process, self._process = self._process, None
         self.address = None
         if process is not None:

@@ -21,6 +21,7 @@ from framework.local.cluster import (
     update_event,
 )
 from framework.local.master import Master
+from framework.local.operator_events import shown_info
 from framework.local.resources import Resources
 
 Json = dict[str, Any]
@@ -196,7 +197,7 @@ def _start(deal: _Deal, tasks: list[Json], executor: Json | None, *, group: bool
         agent.link.send(
             {
                 "type": "run",
-                "framework": framework.info,
+                "framework": shown_info(framework),
                 "role": deal.role,
                 "tasks": sent,
                 "executor": executor,

@@ -37,7 +37,9 @@ class Maintenance:
         if agent.unavailability is None or agent.link is None:
             return
         asked = {inverse.framework_id for inverse in agent.inverse_offers.values()}
-        concerned = {holder.framework_id for holder in (*agent.tasks.values(), *agent.offers.values())}
+        concerned = {h.framework_id for h in agent.holders()} | {
+            o.framework_id for o in agent.offers.values()
+        }
         for framework in frameworks:
             if framework.active and framework.id in concerned - asked:
                 self._send(agent, framework)

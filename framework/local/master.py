@@ -72,7 +72,7 @@ class Master:
         self.counters[what] = self.counters.get(what, 0) + by
 
     def next_id(self, kind: str, form: str) -> str:
-        """Returns this master's next id of a kind: ``<master>-0000``, ``<master>-O0``, ``<master>-S0``."""
+        """Returns this master's next id of a kind: ``<master>-0000``, ``<master>-O0`` …"""
         number = self._numbers[kind]
         self._numbers[kind] += 1
         return f"{self.id}-{form.format(number)}"
@@ -161,15 +161,18 @@ class Master:
         )
         framework.count("calls/subscribe")
         self.watchers.framework(framework, added=added)
-        self.tell_agents({"type": "framework_updated", "framework": framework.info, "flush": True})
+        self.tell_agents(
+            {
+                "type": "framework_updated",
+                "framework": operator_events.shown_info(framework),
+                "flush": True,
+            }
+        )
 
     def change_info(self, framework: Framework, info: Json) -> None:
         """Takes the changeable part of a FrameworkInfo over; user, principal, checkpoint stay."""
-        kept = {
-            k: framework.info[k]
-            for k in ("id", "user", "principal", "checkpoint")
-            if k in framework.info
-        }
+        fixed = ("id", "user", "principal", "checkpoint")
+        kept: Json = {k: framework.info[k] for k in fixed if k in framework.info}
         framework.info = {**{k: v for k, v in info.items() if k != "checkpoint"}, **kept}
 
     def session_closed(self, framework: Framework, session: Session) -> None:
@@ -311,9 +314,8 @@ class Master:
                 continue
             held: dict[str, res.Resources] = {}
             for agent in self.agents.values():
-                for holder in (*agent.tasks.values(), *agent.executors.values(), *agent.offers.values()):
-                    ended = getattr(holder, "terminal", False)
-                    if holder.framework_id == framework.id and not ended:
+                for holder in (*agent.holders(), *agent.offers.values()):
+                    if holder.framework_id == framework.id:
                         held[holder.role] = held.get(holder.role, res.NOTHING) + holder.resources
             clients += [
                 allocator.Client(

@@ -150,7 +150,7 @@ class Main:
         self._stop.set()
 
     async def _end(self, server: HTTPServer, supervisor: Supervisor) -> None:
-        """Frameworks first, so that they see a master that is gone and no lost tasks; then the agents."""
+        """Frameworks first, so that they see a master that is gone, not lost tasks; then the agents."""
         server.stop()
         for framework in self._master.frameworks.values():
             session, framework.session, framework.active = framework.session, None, False

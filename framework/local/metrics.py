@@ -1,4 +1,4 @@
-"""The master's /metrics/snapshot: what is counted here, by Mesos's names. Pure but for the machine's load."""
+"""The master's /metrics/snapshot: what is counted here, by Mesos's names, and the machine's load."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COUNTED = (
 
 
 def _enum(name: str) -> list[str]:
-    lines = ENUMS.replace("\\\n", " ").strip().splitlines()
+    lines = ENUMS.strip().splitlines()
     return next(line.partition(":")[2].split() for line in lines if line.startswith(name + ":"))
 
 
@@ -108,7 +108,9 @@ def _agents(master: Master) -> dict[str, float]:
 
 def _tasks(master: Master) -> dict[str, float]:
     live = [t for f in master.frameworks.values() for t in (*f.tasks.values(), *f.unreachable.values())]
-    result = {f"master/tasks_{n}": float(sum(t.state == f"TASK_{n.upper()}" for t in live)) for n in _ACTIVE}
+    result = {
+        f"master/tasks_{n}": float(sum(t.state == f"TASK_{n.upper()}" for t in live)) for n in _ACTIVE
+    }
     everyone = [*master.frameworks.values(), *master.completed]
     for name in _TERMINAL:
         counted = sum(f.counters.get(f"tasks/task_{name}", 0) for f in everyone)
@@ -124,7 +126,10 @@ def _framework(framework: Framework) -> dict[str, float]:
     result |= events | {"events": sum(events.values())}
     operations = {f"operations/{o}": counted.get(f"operations/{o}", 0) for o in _OPERATIONS}
     result |= operations | {"operations": sum(operations.values())}
-    result |= {f"offers/{o}": counted.get(f"offers/{o}", 0) for o in ("accepted", "declined", "rescinded", "sent")}
+    result |= {
+        f"offers/{o}": counted.get(f"offers/{o}", 0)
+        for o in ("accepted", "declined", "rescinded", "sent")
+    }
     result |= {f"tasks/terminal/task_{n}": counted.get(f"tasks/task_{n}", 0) for n in _TERMINAL}
     tasks = [*framework.tasks.values(), *framework.unreachable.values()]
     for name in _ACTIVE:

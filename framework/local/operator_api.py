@@ -1,4 +1,4 @@
-"""The operator endpoints of the master: /state, /slaves, /teardown …, POST /api/v1 (``operator/master.*``)."""
+"""The master's operator endpoints: /state, /slaves, /teardown …, POST /api/v1."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ def flags(master: Master) -> dict[str, str]:
 class View(LeaderHandler):
     """An endpoint whose answer is a function of the master and the query."""
 
-    def initialize(self, master: Master, path: str, view: Callable[[Master, dict[str, str]], Any]) -> None:  # type: ignore[override]
+    def initialize(
+        self,
+        master: Master,
+        path: str = "",
+        view: Callable[[Master, dict[str, str]], Any] = lambda _master, _query: {},
+    ) -> None:
         super().initialize(master)
         self._path, self._view = path, view
 
@@ -59,7 +64,7 @@ class View(LeaderHandler):
 class Anyone(LeaderHandler):
     """An endpoint that every master answers, leader or not."""
 
-    def initialize(self, master: Master, view: Callable[[Master], Any]) -> None:  # type: ignore[override]
+    def initialize(self, master: Master, view: Callable[[Master], Any] = lambda _master: None) -> None:
         super().initialize(master)
         self._view = view
 
@@ -138,7 +143,9 @@ class Operator(OperatorHandler, LeaderHandler):
         stream.open({})
         body = {"get_state": operator_json.get_state(self.master)}
         interval = float(self.master.config.times.heartbeat)
-        stream.send({"type": "SUBSCRIBED", "subscribed": {**body, "heartbeat_interval_seconds": interval}})
+        stream.send(
+            {"type": "SUBSCRIBED", "subscribed": {**body, "heartbeat_interval_seconds": interval}}
+        )
         self.master.watchers.add(stream)
         stream.heartbeats(interval, at_once=True)
 
@@ -206,5 +213,3 @@ def routes(master: Master) -> list[Any]:
     for path, answer in anyone.items():
         result.append((rf"(?:/master)?{path}", Anyone, {"master": master, "view": answer}))
     return result
-
-

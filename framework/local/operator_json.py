@@ -68,7 +68,7 @@ def _framework_full(master: Master, framework: Framework) -> Json:
     used = [
         (h.role, h.resources)
         for a in master.agents.values()
-        for h in (*(t for t in a.tasks.values() if not t.terminal), *a.executors.values())
+        for h in a.holders()
         if h.framework_id == framework.id and framework.id in master.frameworks
     ]
     if used:

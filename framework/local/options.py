@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--attributes",
         action="append",
-        help="of each agent, such as 'rack:r{n};zone:a', {n} being the agent's number; may be repeated too",
+        help="of each agent, such as 'rack:r{n};zone:a', {n} being its number; may be repeated, too",
     )
     add("--work-dir", help="where sandboxes and state are kept (default: temporary, removed at the end)")
     add("--agent-ports", default="0", help="ports of the agents, comma-separated; 0 picks free ones")
@@ -108,7 +108,10 @@ def _parser() -> argparse.ArgumentParser:
         "(default: 127.0.0.{n} for a master on 127.0.0.1, so that every agent is a host of its own; "
         "else the master's)",
     )
-    add("--credentials", help="file of 'principal secret' lines, or Mesos's JSON: frameworks must authenticate")
+    add(
+        "--credentials",
+        help="file of 'principal secret' lines, or Mesos's JSON: frameworks must authenticate",
+    )
     add("--follow", help="answer as a master that does not lead: HOST:PORT leads, or 'nobody'")
     add("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     _add_times(add)
@@ -119,7 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PID",
         help="end, with all agents and executors, when the process that started this one is gone",
     )
-    add("--ephemeral", action="store_true", help="with --die-with-parent: then remove the work directory, too")
+    add(
+        "--ephemeral",
+        action="store_true",
+        help="with --die-with-parent: then remove the work directory, too",
+    )
     add("--ready-fd", help="file descriptor that gets one line of JSON when master and agents are ready")
     return parser
 
@@ -164,14 +171,18 @@ def _options(given: argparse.Namespace) -> Options:
         agents=count,
         resources=bags,
         attributes=marks,
-        agent_addresses=tuple(_address("--agent-address", a) for a in _per_agent([agent_address], count)),
+        agent_addresses=tuple(
+            _address("--agent-address", a) for a in _per_agent([agent_address], count)
+        ),
         agent_ports=_ports(given.agent_ports, count),
         work_dir=Path(given.work_dir).absolute() if given.work_dir else None,
         master_times=_master_times(given),
         agent_times=_agent_times(given),
         credentials=_credentials(given.credentials) if given.credentials else None,
         follow=_follow(given.follow),
-        parent=None if given.die_with_parent is None else _integer("--die-with-parent", given.die_with_parent, 0),
+        parent=None
+        if given.die_with_parent is None
+        else _integer("--die-with-parent", given.die_with_parent, 0),
         ephemeral=given.ephemeral,
         ready_fd=None if given.ready_fd is None else _integer("--ready-fd", given.ready_fd, 0),
         restart_delay=_time(given, "agent_restart_delay"),
@@ -256,7 +267,9 @@ def _credentials(path: str) -> dict[str, str]:
         else:
             pairs = [(a, b) for a, b in (line.split() for line in text.splitlines() if line.strip())]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"--credentials: {path} holds neither 'principal secret' lines nor credentials") from None
+        raise ValueError(
+            f"--credentials: {path} holds neither 'principal secret' lines nor credentials"
+        ) from None
     if not pairs or not all(secret for _, secret in pairs):
         raise ValueError(f"--credentials: {path} holds no credential, or an empty secret")
     return dict(pairs)

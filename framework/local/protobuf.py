@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from framework.local.schema import ENUMS, MESSAGES
+from framework.local.schema import DEFAULTS, ENUMS, MESSAGES
 
 Json = dict[str, Any]
 # Deeper nesting than any message has; keeps the recursion below Python's own limit.
@@ -32,8 +32,10 @@ class _Field(NamedTuple):
 
 
 def _table(text: str) -> dict[str, list[str]]:
-    lines = text.replace("\\\n", " ").strip().splitlines()
-    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+    return {
+        name: rest.split()
+        for name, _, rest in (line.partition(":") for line in text.strip().splitlines())
+    }
 
 
 def _fields(words: list[str]) -> dict[str, _Field]:
@@ -85,7 +87,7 @@ def convert(value: Any, message: str, owner: str = "Call") -> Json:
 def _message(value: Json, message: str, depth: int) -> Json:
     if depth > _MAX_DEPTH:
         raise Malformed("Nested too deeply")
-    result: Json = {}
+    result: Json = dict(DEFAULTS.get(message, {}))
     for name, field in _MESSAGES[message].items():
         if name not in value:
             continue

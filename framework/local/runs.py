@@ -144,5 +144,10 @@ class AgentFramework:
     def user(self) -> str:
         return str(self.info.get("user", ""))
 
+    def lost_state(self, aware: str) -> str:
+        """``aware`` for a PARTITION_AWARE framework, TASK_LOST for others."""
+        able = {"type": "PARTITION_AWARE"} in self.info.get("capabilities", [])
+        return aware if able else "TASK_LOST"
+
     def all_runs(self) -> list[Run]:
         return [*self.runs.values(), *self.ended.values()]

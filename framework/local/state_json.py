@@ -58,7 +58,8 @@ def describe_info(info: Json) -> Json:
 
 
 def status_state(status: Json) -> Json:
-    result = {k: status[k] for k in ("state", "timestamp", "labels", "healthy") if k in status}
+    shown = ("state", "timestamp", "labels", "healthy")
+    result: Json = {k: status[k] for k in shown if k in status}
     if "container_status" in status:
         container = status["container_status"]
         result["container_status"] = {k: v for k, v in container.items() if k != "executor_pid"}
@@ -204,8 +205,7 @@ def slaves(master: Master, agent_id: str | None = None) -> Json:
 
 def in_full(agent: Agent) -> Json:
     """An agent's resources as messages."""
-    used = [r for t in agent.tasks.values() if not t.terminal for r in [(t.role, t.resources)]]
-    used += [(e.role, e.resources) for e in agent.executors.values()]
+    used = [(h.role, h.resources) for h in agent.holders()]
     offered = [(o.role, o.resources) for o in agent.offers.values()]
     reserved = agent.total.reserved().items()
     return {
@@ -321,12 +321,7 @@ def roles(master: Master) -> Json:
 
 def _role(master: Master, name: str) -> Json:
     agents = master.agents.values()
-    used = res.total(
-        holder.resources
-        for agent in agents
-        for holder in (*(t for t in agent.tasks.values() if not t.terminal), *agent.executors.values())
-        if holder.role == name
-    )
+    used = res.total(h.resources for a in agents for h in a.holders() if h.role == name)
     offered = res.total(o.resources for a in agents for o in a.offers.values() if o.role == name)
     held = res.quantities(used)
     return {

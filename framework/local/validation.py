@@ -60,7 +60,7 @@ def scheduler_call(call: Json, principal: str | None = None) -> str | None:
     field = _SCHEDULER_FIELDS.get(kind)
     if field is not None and field not in call:
         return _expecting(field)
-    if kind in {"ACKNOWLEDGE", "ACKNOWLEDGE_OPERATION_STATUS"} and not is_uuid(call[field]["uuid"]):
+    if kind.startswith("ACKNOWLEDGE") and not is_uuid(call[kind.lower()]["uuid"]):
         return "Not a valid UUID"
     if kind == "UPDATE_FRAMEWORK":
         inner = call["update_framework"]["framework_info"]
@@ -228,7 +228,8 @@ def executor(info: Json, *, framework_id: str, executors: Mapping[str, Json]) ->
     if problem := identifier(executor_id):
         return f"ExecutorInfo.executor_id is invalid: {problem}"
     if info.get("framework_id", {"value": framework_id})["value"] != framework_id:
-        return f"ExecutorInfo has an invalid FrameworkID (Actual: {info['framework_id']['value']} vs Expected: {framework_id})"
+        given = info["framework_id"]["value"]
+        return f"ExecutorInfo has an invalid FrameworkID (Actual: {given} vs Expected: {framework_id})"
     if info.get("type") == "DEFAULT":
         return (
             "'ExecutorInfo.type' DEFAULT needs nested containers, which this local Mesos does not have"

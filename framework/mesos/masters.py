@@ -11,6 +11,7 @@ import msgspec
 from framework.model.errors import Invalid
 
 DEFAULT_PORT = 5050
+_HOST = re.compile(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.%]+")
 _ZK = re.compile(r"(?:zk|zoo)://(?:(?P<auth>[^@/]+)@)?(?P<hosts>[^/@]+)(?P<path>/.*)?")
 
 
@@ -31,7 +32,8 @@ class Address(msgspec.Struct, frozen=True):
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise Invalid(f"{text!r} is not a master's address: {error}; write host:port") from error
-        if not host or parts.path or parts.query or parts.username is not None:
+        extra = parts.path or parts.query or parts.username is not None
+        if extra or not host or not _HOST.fullmatch(host):
             raise Invalid(f"{text!r} is not a master's address; write host:port")
         return cls(host, DEFAULT_PORT if port is None else port)
 

@@ -23,7 +23,7 @@ _VALUES = ("scalar", "ranges", "set")
 
 def amount(value: float) -> float:
     """Returns ``value`` as Mesos counts it, in thousandths."""
-    return round(value, 3)
+    return round(float(value), 3)
 
 
 def owner(resource: Json) -> str:

@@ -189,8 +189,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "min": lambda *values: min(_comparable(values)),
         "max": lambda *values: max(_comparable(values)),
         "sum": _sum,
-        "abs": abs,
-        "round": round,
+        "abs": lambda value: abs(_number(value)),
+        "round": _round,
         "any": lambda values: any(truth(v) for v in items_of(values)),
         "all": lambda values: all(truth(v) for v in items_of(values)),
         "print": lambda *values, **options: None,
@@ -199,6 +199,19 @@ def _functions() -> dict[str, Callable[..., Any]]:
 
 def _scalar(value: Any) -> Any:
     return charge(value).interpolate()[0].get() if isinstance(value, Object) else value
+
+
+def _number(value: Any) -> Any:
+    value = _scalar(value)
+    if not isinstance(value, int | float):
+        raise Fault(f"expects a number, not {describe(value)}")
+    return value
+
+
+def _round(value: Any, digits: Any = None) -> Any:
+    if digits is not None and not -20 <= _number(digits) <= 20:
+        raise Fault("round() takes up to 20 digits")
+    return round(_number(value), digits)
 
 
 def _dict(source: Any = (), **fields: Any) -> dict[Any, Any]:
@@ -282,7 +295,7 @@ def list_method(values: list[Any], name: str) -> Callable[..., Any] | None:
         "insert": insert,
         "index": position,
         "count": lambda value: sum(equal(other, value) for other in values),
-        "remove": lambda value: values.pop(position(value)) and None,
+        "remove": lambda value: values.__delitem__(position(value)),
         "pop": lambda index=-1: values.pop(index),
         "reverse": values.reverse,
         "sort": lambda reverse=False: values.__setitem__(slice(None), _sorted(values, reverse)),

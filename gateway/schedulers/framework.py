@@ -17,7 +17,7 @@ from framework.core.messages import (
     StartRestart,
     StartUpdate,
 )
-from framework.model.errors import Conflict, Unavailable
+from framework.model.errors import Conflict, NotFound, Unavailable
 from framework.model.jobs import JobKey, JobSpec, UpdateSettings
 from gateway.schedulers.base import Submission
 
@@ -111,14 +111,17 @@ class FrameworkBackend:
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, creates: bool
     ) -> Plan:
         spec = _spec(submission)
-        if creates:
-            jobs = self._query(lambda core: core.list_jobs(self._cluster, key.role))
-            if str(key) in {str(other) for other in jobs}:
-                raise Conflict(f"job {key} already exists; an update changes it: PUT …/{key.name}/update")
-        else:
-            self._query(lambda core: core.get_job(key))
-        plan: Plan = self._query(lambda core: core.plan(spec, instances))
-        return plan
+
+        def read(core: Any) -> Plan:
+            live = key in core.list_jobs(key.cluster, key.role)
+            if creates and live:
+                raise Conflict(f"job {key} already exists: update it (PUT …/update), or kill it first")
+            if not creates and not live:
+                raise NotFound(f"there is no active job {key}: nothing to update")
+            plan: Plan = core.plan(spec, instances)
+            return plan
+
+        return self._wait(self._service.query(read))
 
     def health(self) -> dict[str, Any]:
         status = self._service.status()

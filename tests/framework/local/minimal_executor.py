@@ -1,8 +1,8 @@
 """A small pymesos executor for the tests; run as a program by the local Mesos.
 
-A task's data is JSON: ``{"sleep": 1.0, "final": "TASK_FINISHED", "exit": null, "message": null}``. It reports
-TASK_RUNNING, sleeps (for ever without ``sleep``), then reports ``final`` or exits with status ``exit``.
-KILL gives TASK_KILLED. A framework message comes back with ``echo: `` before it.
+A task's data is JSON: ``{"sleep": 1.0, "final": "TASK_FINISHED", "exit": null, "message": null}``.
+It reports TASK_RUNNING, sleeps (for ever without ``sleep``), then reports ``final`` or exits with
+status ``exit``. KILL gives TASK_KILLED. A framework message comes back with ``echo: `` before it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ class Minimal(Executor):
     def work(self, driver: Any, task: Any) -> None:
         todo = json.loads(decode_data(task.get("data", "e30=")) or b"{}")
         task_id = task["task_id"]
-        status = {"task_id": task_id, "state": "TASK_RUNNING", "message": "up", "data": encode_data(b"some data")}
+        status = {
+            "task_id": task_id,
+            "state": "TASK_RUNNING",
+            "message": "up",
+            "data": encode_data(b"some data"),
+        }
         driver.sendStatusUpdate(status)
         if todo.get("message"):
             driver.sendFrameworkMessage(encode_data(todo["message"].encode()))
@@ -61,7 +66,9 @@ class Minimal(Executor):
 
     def killTask(self, driver: Any, task_id: Any) -> None:
         self.killed.add(task_id["value"])
-        driver.sendStatusUpdate({"task_id": task_id, "state": "TASK_KILLED", "message": "killed on request"})
+        driver.sendStatusUpdate(
+            {"task_id": task_id, "state": "TASK_KILLED", "message": "killed on request"}
+        )
 
     def frameworkMessage(self, driver: Any, message: Any) -> None:
         driver.sendFrameworkMessage(encode_data(b"echo: " + decode_data(message)))

@@ -46,6 +46,7 @@ class Recording:
             line["json"]
             for line in self.lines
             if line["kind"] == "request"
+            and line["link"].startswith("scheduler")
             and isinstance(line.get("json"), dict)
             and line["json"].get("type") == kind
         ]

@@ -41,7 +41,7 @@ def test_masters_are_named(text: str, expected: object) -> None:
     ],
 )
 def test_what_names_no_master_is_refused(text: str) -> None:
-    with pytest.raises(Invalid, match="write|zk"):
+    with pytest.raises(Invalid, match=r"write (host|zk)"):
         parse_master(text)
 
 

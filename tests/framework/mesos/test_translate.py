@@ -90,7 +90,7 @@ def test_every_recorded_offer_can_be_read(shared: Path) -> None:
             for raw in event["offers"]["offers"]:
                 seen, held = read_offer(raw, raw.get("allocation_info", {}).get("role", "*"), SETTINGS)
                 assert seen.cpus > 0
-                assert seen.ports
+                assert seen.ports or seen.cpus < 2
                 assert held.offer_id == seen.offer_id
                 count += 1
     assert count > 40
@@ -230,7 +230,7 @@ def test_a_launch_has_the_shape_of_the_recorded_one(shared: Path) -> None:
     (known,) = recorded["accept"]["operations"][0]["launch"]["task_infos"]
     raw = Recording(shared, "07-executor-exits").events("OFFERS")[0]["offers"]["offers"][0]
     accept = launch(raw, task(numbers={"http": 31005}))
-    assert set(accept) == set(recorded["accept"])
+    assert set(accept) == {*recorded["accept"], "filters"}
     (info,) = infos(accept)
     assert set(known) <= set(info)
     assert {"executor_id", "name", "source", "command", "resources"} <= set(info["executor"])

@@ -1,0 +1,424 @@
+"""The docker runtime: a task's processes run in one container made from its image.
+
+A task with one process is that container's own command: nothing is between them, so exit code and out
+of memory are exact. With several processes the container holds them: each is an *exec* in it, so that
+all see the same files. A task without processes runs what its image says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from executor.logs import ProcessLog
+from executor.runtimes.base import (
+    Broken,
+    Cancelled,
+    CannotRun,
+    Exited,
+    Notify,
+    Started,
+    TaskContext,
+    Waiting,
+)
+from executor.runtimes.coordinator import children_by_parent, descendants
+from executor.runtimes.docker_api import DockerApi, Down, Frames, NoSuchThing, Refused
+from executor.runtimes.docker_options import (
+    HOLD,
+    SANDBOX,
+    ContainerOptions,
+    command_of,
+    container_name,
+    container_options,
+    explain_start,
+)
+from executor.task import ProcessSpec
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_RETRY_PAUSE = 0.5
+# How long after the end of its output a container may still be on its way out.
+_LINGER = 10.0
+_CHECK_OUTPUT = 200
+
+
+class DockerRuntime:
+    """See :class:`executor.runtimes.base.Runtime`."""
+
+    def __init__(self, context: TaskContext, notify: Notify, docker: DockerApi) -> None:
+        self.container_id = ""
+        self._context = context
+        self._notify = notify
+        self._docker = docker
+        self._cancelled = threading.Event()
+        self._closed = False
+        self._created = False
+        self._stop_signal = "SIGTERM"
+        processes = context.document.task.processes
+        self._single = len(processes) == 1
+        self._options = container_options(context, self._argv(processes))
+        self._name = container_name(context.payload.task_id)
+        self._pids: dict[str, int] = {}
+        self._followers: list[threading.Thread] = []
+        self._outage = False
+
+    def _argv(self, processes: tuple[ProcessSpec, ...]) -> list[str] | None:
+        if not self._single:
+            return HOLD
+        return command_of(processes[0].cmdline) if processes[0].cmdline else None
+
+    # -- the interface of a runtime --
+
+    def prepare(self) -> None:
+        if self._context.payload.pull_policy == "always":
+            self._pull()
+        self._create()
+        about = self._patiently(lambda: self._docker.inspect(self.container_id))
+        config = about.get("Config") or {}
+        _open_to(self._context.sandbox, str(config.get("User") or ""))
+        if self._options.create.get("entrypoint") is None or "stop_signal" in self._options.create:
+            self._stop_signal = str(config.get("StopSignal") or self._stop_signal)
+        if not self._single:
+            self._start_container()
+
+    def start(self, process: ProcessSpec, run: int) -> None:
+        try:
+            log = ProcessLog(self._context.sandbox, process, run)
+        except OSError as error:
+            raise CannotRun(f"the logs of process {process.name} cannot be written: {error}") from error
+        try:
+            if self._single:
+                self._start_single(process, run, log)
+            else:
+                self._start_exec(process, run, log)
+        except BaseException:
+            log.close()
+            raise
+
+    def terminate(self, processes: tuple[str, ...]) -> None:
+        if self._single:
+            self._signal_container(self._stop_signal)
+        else:
+            for name in processes:
+                self._signal_exec(self._pids.get(name, 0), signal.SIGTERM)
+
+    def destroy(self) -> None:
+        self._signal_container("SIGKILL")
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._cancelled.set()
+        if self._created:
+            self._docker.discard(self.container_id or self._name)
+        for follower in self._followers:
+            follower.join(_LINGER)
+
+    def check(self, command: str, timeout: float) -> str | None:
+        try:
+            process, frames = self._docker.exec(self.container_id, command_of(command), workdir=SANDBOX)
+        except (Down, Refused, NoSuchThing) as error:
+            return f"the health command cannot be run: {error}"
+        output = bytearray()
+
+        def read() -> None:
+            try:
+                for _, data in frames:
+                    output.extend(data[: max(0, 65536 - len(output))])
+            except (Down, Refused) as error:
+                logger.debug("output of a health command: %s", error)
+
+        reader = threading.Thread(target=read, name="health-output", daemon=True)
+        reader.start()
+        reader.join(timeout)
+        try:
+            about = self._docker.exec_inspect(process)
+            if about.get("Running"):
+                self._signal_exec(int(about.get("Pid") or 0), signal.SIGKILL)
+                return f"the health command did not end within {timeout:g} s"
+        except (Down, Refused, NoSuchThing) as error:
+            return f"the health command cannot be followed: {error}"
+        finally:
+            frames.close()
+        code = about.get("ExitCode")
+        text = output.decode("utf-8", "replace").strip()[-_CHECK_OUTPUT:]
+        return None if code == 0 else f"the health command exited with code {code}{': ' + text if text else ''}"
+
+    # -- making the container --
+
+    def _pull(self) -> None:
+        image = self._options.image
+        logger.info("pulling image %s", image)
+        try:
+            self._patiently(lambda: self._docker.pull(image, self._cancelled.is_set))
+        except (Refused, NoSuchThing) as error:
+            raise CannotRun(f"no such image {image}: it cannot be pulled: {error}") from error
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def _create(self) -> None:
+        self._created = True
+        try:
+            self.container_id = self._create_once()
+        except NoSuchThing as error:
+            image = self._options.image
+            if "image" not in str(error).lower():
+                raise CannotRun(self._explain(str(error))) from error
+            if self._context.payload.pull_policy == "never":
+                raise CannotRun(
+                    f"no such image {image} on this agent, and the pull policy is 'never'"
+                ) from error
+            self._pull()
+            try:
+                self.container_id = self._create_once()
+            except NoSuchThing as again:
+                raise CannotRun(f"no such image {image}: {again}") from again
+
+    def _create_once(self) -> str:
+        try:
+            return self._patiently(lambda: self._docker.create(self._name, self._options))
+        except Refused as error:
+            if error.status != 409:
+                raise CannotRun(self._explain(str(error))) from error
+        # Made by a call whose answer was lost, or left by an executor that is dead.
+        self._docker.discard(self._name)
+        try:
+            return self._patiently(lambda: self._docker.create(self._name, self._options))
+        except Refused as error:
+            raise CannotRun(self._explain(str(error))) from error
+
+    def _start_container(self) -> None:
+        try:
+            self._patiently(lambda: self._docker.start(self.container_id))
+        except (Refused, NoSuchThing) as error:
+            if "docker-init" in str(error) and self._options.host.get("init"):
+                self._without_init()
+                return
+            raise CannotRun(self._explain(str(error))) from error
+
+    def _without_init(self) -> None:
+        """This daemon has no docker-init: the command becomes the first process of its container."""
+        logger.warning("the Docker daemon has no docker-init; containers run without it")
+        self._docker.discard(self.container_id)
+        self._options = ContainerOptions(
+            self._options.image, self._options.create, {**self._options.host, "init": False}
+        )
+        self.container_id = self._create_once()
+        self._start_container()
+
+    def _explain(self, text: str) -> str:
+        return explain_start(text, self._options.image, self._context.payload.ports)
+
+    # -- one process: the container itself --
+
+    def _start_single(self, process: ProcessSpec, run: int, log: ProcessLog) -> None:
+        # Before the start, so that nothing of the output is missed. A later run replays nothing: the
+        # stream of a restarted container begins with its attachment.
+        before = self.container_id
+        frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=False))
+        try:
+            self._start_container()
+            if self.container_id != before:
+                frames.close()
+                frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=True))
+        except BaseException:
+            frames.close()
+            raise
+        self._follow(process, run, lambda: self._follow_container(process, run, log, frames))
+
+    def _follow_container(self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames) -> Exited:
+        """Takes the output until the container has ended, across outages of the daemon."""
+        received = {"stdout": 0, "stderr": 0}
+        skip = dict.fromkeys(received, 0)
+        while True:
+            _take(frames, log, received, skip)
+            try:
+                if self._patiently(lambda: self._docker.wait(self.container_id, _LINGER), at_most=True):
+                    break
+                if run == 0:
+                    # The stream has ended, the container has not: all of its output comes again.
+                    skip, received = received, dict.fromkeys(received, 0)
+                frames = self._patiently(
+                    lambda: self._docker.attach(self.container_id, replay=run == 0), at_most=True
+                )
+            except (NoSuchThing, Refused) as error:
+                return Exited(process.name, run, None, detail=f"its container is gone: {error}")
+        try:
+            state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)["State"]
+        except (NoSuchThing, Refused) as error:
+            return Exited(process.name, run, None, detail=f"its container is gone: {error}")
+        code = int(state.get("ExitCode", -1))
+        detail = log.last_words() if code else ""
+        if state.get("Error"):
+            detail = str(state["Error"])
+        return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
+
+    # -- several processes: execs in a container that holds them --
+
+    def _start_exec(self, process: ProcessSpec, run: int, log: ProcessLog) -> None:
+        try:
+            identity, frames = self._patiently(
+                lambda: self._docker.exec(self.container_id, command_of(process.cmdline), workdir=SANDBOX)
+            )
+            pid = int(self._docker.exec_inspect(identity).get("Pid") or 0)
+        except (Refused, NoSuchThing, Down) as error:
+            raise CannotRun(f"process {process.name} cannot be started in its container: {error}") from error
+        self._pids[process.name] = pid
+        self._follow(process, run, lambda: self._follow_exec(process, run, log, identity, frames))
+
+    def _follow_exec(
+        self, process: ProcessSpec, run: int, log: ProcessLog, identity: str, frames: Frames
+    ) -> Exited:
+        since = time.time()
+        _take(frames, log, {"stdout": 0, "stderr": 0}, {"stdout": 0, "stderr": 0})
+        deadline = time.monotonic() + _LINGER
+        try:
+            about = self._patiently(lambda: self._docker.exec_inspect(identity), at_most=True)
+            while about.get("Running") and self._is_up():
+                # An exec whose output ended early goes on: ask for it ever less often.
+                time.sleep(0.02 if time.monotonic() < deadline else 1.0)
+                about = self._patiently(lambda: self._docker.exec_inspect(identity), at_most=True)
+            code = about.get("ExitCode")
+            oom = bool(code) and self._docker.was_out_of_memory(self.container_id, since)
+        except (Refused, NoSuchThing, Down) as error:
+            return Exited(process.name, run, None, detail=f"its container is gone: {error}")
+        self._pids.pop(process.name, None)
+        return Exited(process.name, run, code, 0, oom, log.last_words() if code else "")
+
+    def _is_up(self) -> bool:
+        return bool(self._docker.inspect(self.container_id).get("State", {}).get("Running"))
+
+    # -- both --
+
+    def _follow(self, process: ProcessSpec, run: int, follow: Callable[[], Exited]) -> None:
+        def body() -> None:
+            try:
+                ended = follow()
+            except Cancelled:
+                ended = Exited(process.name, run, None)
+            except CannotRun as error:
+                self._notify(Broken(f"process {process.name} was lost: {error}", error.reason))
+                return
+            self._notify(ended)
+
+        self._notify(Started(process.name, run, self._pids.get(process.name, 0)))
+        thread = threading.Thread(target=body, name="container-output", daemon=True)
+        self._followers.append(thread)
+        thread.start()
+
+    def _signal_container(self, name: str) -> None:
+        if not self.container_id:
+            return
+        try:
+            self._docker.kill(self.container_id, name)
+        except (Refused, NoSuchThing) as error:
+            logger.debug("%s to container %s: %s", name, self.container_id, error)
+        except Down as error:
+            # Nothing reaches the container now; its removal is tried until it succeeds.
+            logger.warning("%s to container %s: %s", name, self.container_id, error)
+
+    def _signal_exec(self, pid: int, number: int) -> None:
+        """Signals a process that was started in the container, and its descendants.
+
+        Docker has no call for that. Where the daemon's processes are ours to see and signal it is done
+        directly, otherwise by ``kill`` inside the container.
+        """
+        if pid <= 1:
+            return
+        inside = _pid_inside(pid, self.container_id)
+        if inside is None:
+            logger.warning("process %d of container %s cannot be signalled", pid, self.container_id)
+            return
+        try:
+            for one in (*descendants(pid, children_by_parent()), pid):
+                os.kill(one, number)
+        except ProcessLookupError:
+            return
+        except PermissionError:
+            # The group of an exec's first process has its pid: runc makes it a session leader.
+            argv = ["/bin/sh", "-c", 'kill -s "$0" -- "-$1" || kill -s "$0" "$1"', str(number), str(inside)]
+            try:
+                self._docker.exec(self.container_id, argv, user="0")[1].close()
+            except (Down, Refused, NoSuchThing) as error:
+                logger.warning("signal %d to process %d: %s", number, pid, error)
+
+    def _patiently(self, call: Callable[[], T], at_most: bool = False) -> T:
+        """Calls until the daemon answers; after ``docker_patience`` seconds raises :class:`CannotRun`.
+
+        ``at_most``: for a task that is being ended, too (its container may still run); otherwise
+        raises :class:`Cancelled` as soon as the task is stopped.
+        """
+        give_up = time.monotonic() + self._context.options.docker_patience
+        while True:
+            if self._cancelled.is_set() and not at_most:
+                raise Cancelled
+            try:
+                result = call()
+            except Down as error:
+                if self._closed:
+                    raise Cancelled from error
+                if time.monotonic() > give_up:
+                    patience = self._context.options.docker_patience
+                    raise CannotRun(f"no answer from the Docker daemon for {patience:g} s: {error}") from error
+                if not self._outage:
+                    self._outage = True
+                    self._notify(Waiting(f"waiting for the Docker daemon: {error}"))
+                time.sleep(_RETRY_PAUSE)
+            else:
+                if self._outage:
+                    self._outage = False
+                    self._notify(Waiting("the Docker daemon answers again"))
+                return result
+
+
+def _take(frames: Frames, log: ProcessLog, received: dict[str, int], skip: dict[str, int]) -> None:
+    """Moves output to the log until it ends, however; leaves out the first ``skip`` bytes of each."""
+    try:
+        for stream, data in frames:
+            new = data[max(0, skip[stream] - received[stream]) :]
+            received[stream] += len(data)
+            if new:
+                log.write(stream, new)
+    except Down as error:
+        logger.info("the output of a container is interrupted: %s", error)
+    finally:
+        frames.close()
+
+
+def _pid_inside(pid: int, container_id: str) -> int | None:
+    """Returns the pid that host process ``pid`` has in its container; None if it is not in this one."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as file:
+            if container_id not in file.read():
+                return None
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("NSpid:"):
+                    return int(line.split()[-1])
+    except OSError:
+        return None
+    return None
+
+
+def _open_to(sandbox: str, user: str) -> None:
+    """Lets the container's user write into the sandbox; a name is known only inside the image."""
+    name, _, group = user.partition(":")
+    if name in ("", "0", "root"):
+        return
+    try:
+        if name.isdigit() and os.geteuid() == 0:
+            os.chown(sandbox, int(name), int(group) if group.isdigit() else -1)
+        else:
+            os.chmod(sandbox, 0o1777)
+    except OSError as error:
+        raise CannotRun(f"the sandbox cannot be given to user {user}: {error}") from error

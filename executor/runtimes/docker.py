@@ -1,0 +1,250 @@
+"""The connection to the Docker daemon: the only module that imports its SDK.
+
+What goes wrong comes out as one of three: :class:`Down` (nobody answers: try again),
+:class:`NoSuchThing` (404) and :class:`Refused` (the daemon's own explanation).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+from docker.utils import parse_repository_tag
+
+from executor.identity import state_of
+from executor.runtimes.base import Notify, TaskContext
+from executor.runtimes.container import DockerRuntime
+from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
+from executor.runtimes.docker_options import LABEL, ContainerOptions
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_CALL_TIMEOUT = 60.0
+_REMOVAL_INTERVAL = 1.0
+_STREAMS = ("stdout", "stderr")
+
+
+class DockerService:
+    """One per executor; usable from several threads. Implements :class:`.docker_api.DockerApi`."""
+
+    def __init__(self) -> None:
+        self._client: docker.APIClient | None = None
+        self._lock = threading.Lock()
+        self._doomed: set[str] = set()
+        self._doomed_changed = threading.Condition()
+        self._remover: threading.Thread | None = None
+        self._closed = False
+
+    def runtime(self, context: TaskContext, notify: Notify) -> DockerRuntime:
+        """Returns a runtime for one task; nothing is asked of the daemon yet."""
+        return DockerRuntime(context, notify, self)
+
+    def close(self) -> None:
+        """Tries once more to remove what is left, then closes the connections."""
+        with self._doomed_changed:
+            self._closed = True
+            doomed = list(self._doomed)
+            self._doomed_changed.notify_all()
+        for container in doomed:
+            self._remove(container)
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    # -- containers --
+
+    def create(self, name: str, options: ContainerOptions) -> str:
+        """Returns the id of a new container; raises :class:`NoSuchThing` if the image is absent."""
+
+        def call(api: Any) -> str:
+            host = api.create_host_config(**options.host)
+            made = api.create_container(options.image, name=name, host_config=host, **options.create)
+            return str(made["Id"])
+
+        return self._ask(call)
+
+    def start(self, container: str) -> None:
+        self._ask(lambda api: api.start(container))
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        return self._ask(lambda api: dict(api.inspect_container(container)))
+
+    def kill(self, container: str, signal: str) -> None:
+        self._ask(lambda api: api.kill(container, signal))
+
+    def attach(self, container: str, replay: bool) -> Frames:
+        """Returns the container's output as it comes; ``replay``: all that was before, too."""
+        return self._ask(
+            lambda api: self._frames(
+                api.attach(container, stdout=True, stderr=True, stream=True, logs=replay, demux=True)
+            )
+        )
+
+    def wait(self, container: str, timeout: float) -> bool:
+        """Waits up to ``timeout`` seconds for the container's end; returns whether it has come."""
+        try:
+            self._ask(lambda api: api.wait(container, timeout=timeout))
+        except Down as error:
+            if error.timed_out:
+                return False
+            raise
+        return True
+
+    def was_out_of_memory(self, container: str, since: float) -> bool:
+        """Returns whether the kernel has killed something in the container for its memory."""
+
+        def call(api: Any) -> bool:
+            filters = {"container": container, "event": "oom"}
+            past = api.events(since=int(since), until=int(time.time()) + 1, filters=filters, decode=True)
+            return bool(list(past))
+
+        return self._ask(call)
+
+    # -- processes in containers --
+
+    def exec(self, container: str, argv: list[str], **more: Any) -> tuple[str, Frames]:
+        """Starts a process in a container; returns its id and its output."""
+
+        def call(api: Any) -> tuple[str, Frames]:
+            made = str(api.exec_create(container, argv, **more)["Id"])
+            return made, self._frames(api.exec_start(made, stream=True, demux=True))
+
+        return self._ask(call)
+
+    def exec_inspect(self, process: str) -> dict[str, Any]:
+        return self._ask(lambda api: dict(api.exec_inspect(process)))
+
+    # -- images --
+
+    def pull(self, image: str, cancelled: Callable[[], bool]) -> None:
+        """Pulls an image, until ``cancelled()``."""
+        repository, tag = parse_repository_tag(image)
+
+        def call(api: Any) -> None:
+            progress = api.pull(repository, tag=tag or "latest", stream=True, decode=True)
+            with contextlib.closing(progress):
+                for line in progress:
+                    if "error" in line:
+                        raise Refused(500, str(line["error"]))
+                    if cancelled():
+                        return
+
+        self._ask(call)
+
+    # -- removal --
+
+    def discard(self, container: str) -> None:
+        """Removes a container (by id or name), now or as soon as the daemon lets us."""
+        if self._remove(container):
+            return
+        with self._doomed_changed:
+            self._doomed.add(container)
+            if self._remover is None and not self._closed:
+                self._remover = threading.Thread(target=self._keep_removing, name="removal", daemon=True)
+                self._remover.start()
+
+    def sweep(self) -> int:
+        """Removes the containers whose executor is dead; returns how many there were."""
+        try:
+            listed = self._ask(lambda api: api.containers(all=True, filters={"label": LABEL + "owner"}))
+        except (Down, Refused, NoSuchThing) as error:
+            logger.debug("no sweep: %s", error)
+            return 0
+        orphans = [c for c in listed if state_of(c["Labels"].get(LABEL + "owner", "")) == "dead"]
+        for container in orphans:
+            logger.warning("removing container %s of a dead executor", container["Names"])
+            self.discard(container["Id"])
+        return len(orphans)
+
+    def _remove(self, container: str) -> bool:
+        try:
+            self._ask(lambda api: api.remove_container(container, force=True, v=True))
+        except NoSuchThing:
+            return True
+        except (Down, Refused) as error:
+            logger.info("container %s is not removed yet: %s", container, error)
+            return False
+        return True
+
+    def _keep_removing(self) -> None:
+        while True:
+            with self._doomed_changed:
+                if not self._doomed or self._closed:
+                    self._remover = None
+                    return
+                doomed = list(self._doomed)
+            gone = {container for container in doomed if self._remove(container)}
+            with self._doomed_changed:
+                self._doomed -= gone
+                if self._doomed and not self._closed:
+                    self._doomed_changed.wait(_REMOVAL_INTERVAL)
+
+    # -- the SDK --
+
+    def _api(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                client = docker.from_env(timeout=_CALL_TIMEOUT, max_pool_size=64)
+                self._client = client.api
+            return self._client
+
+    def _ask(self, call: Callable[[Any], T]) -> T:
+        with _translated():
+            return call(self._api())
+
+    @staticmethod
+    def _frames(stream: Any) -> Frames:
+        return _Frames(stream)
+
+
+class _Frames:
+    """Output of a container or a process in it: pairs of stream and bytes, until it ends."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        with _translated():
+            for pair in self._stream:
+                for name, data in zip(_STREAMS, pair, strict=True):
+                    if data:
+                        yield name, data
+
+    def close(self) -> None:
+        # What is closed on the other side already cannot be shut down.
+        with contextlib.suppress(docker.errors.DockerException, OSError, AttributeError):
+            self._stream.close()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turns what the SDK raises into this module's three."""
+    try:
+        yield
+    except docker.errors.NotFound as error:
+        raise NoSuchThing(str(error.explanation or error)) from error
+    except docker.errors.APIError as error:
+        status = error.status_code or 0
+        if status == 503:
+            raise Down(str(error.explanation or error)) from error
+        raise Refused(status, str(error.explanation or error)) from error
+    except requests.exceptions.Timeout as error:
+        raise Down(f"the Docker daemon does not answer: {error}", timed_out=True) from error
+    except (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        docker.errors.DockerException,
+        OSError,
+    ) as error:
+        timed_out = "Read timed out" in str(error)
+        raise Down(f"the Docker daemon does not answer: {error}", timed_out=timed_out) from error

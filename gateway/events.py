@@ -1,0 +1,152 @@
+"""The public event stream: one subscription to the scheduler, any number of readers.
+
+Every reader goes at its own pace from a position of its own. What is recent comes from memory, what
+is older from the storage; nothing is ever queued for a reader, so a slow one costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import msgspec
+
+from framework.core.messages import Publish
+from framework.model.errors import NotSupported
+from framework.model.jobs import JobKey
+from framework.storage import StoredEvent
+
+_RECENT = 2048
+_PAGE = 500
+
+
+class Source(Protocol):
+    """Where events come from: what is used of :class:`framework.service.SchedulerService`."""
+
+    def subscribe(self, listener: Callable[[StoredEvent], None]) -> Callable[[], None]: ...
+
+    def events_after(
+        self,
+        sequence: int,
+        limit: int = 1000,
+        *,
+        cluster: str | None = None,
+        role: str | None = None,
+        key: JobKey | None = None,
+    ) -> list[StoredEvent]: ...
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which events a reader wants; None: any."""
+
+    cluster: str | None = None
+    role: str | None = None
+    key: JobKey | None = None
+
+    def accepts(self, event: Publish) -> bool:
+        return (
+            self.cluster in (None, event.key.cluster)
+            and self.role in (None, event.key.role)
+            and self.key in (None, event.key)
+        )
+
+
+class EventHub:
+    """Hands events to the readers on the event loop. ``source`` None: there are none to hand."""
+
+    def __init__(self, source: Source | None) -> None:
+        self._source = source
+        self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
+        # Everything after the floor is in memory; None until the first event.
+        self._floor: int | None = None
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="events")
+
+    def start(self) -> None:
+        """Subscribes; to be called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._source is not None:
+            self._unsubscribe = self._source.subscribe(self._hear)
+
+    def stop(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _hear(self, event: StoredEvent) -> None:
+        """Called on the scheduler's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take, event)
+
+    def _take(self, event: StoredEvent) -> None:
+        if self._floor is None:
+            self._floor = event.sequence - 1
+        elif len(self._recent) == _RECENT:
+            self._floor = self._recent[0].sequence
+        self._recent.append(event)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def read(
+        self, after: int | None, wanted: Filter, pause: float
+    ) -> AsyncIterator[Sequence[StoredEvent]]:
+        """Yields the wanted events after number ``after`` (None: from now on), in order, for ever.
+
+        An empty list after ``pause`` seconds without any. Raises :class:`NotSupported` if there is
+        no source.
+        """
+        if self._source is None:
+            raise NotSupported("there are no events: they come from the gateway's own scheduler")
+        position = self._last() if after is None else after
+        while True:
+            news = self._news
+            position, events = await self._next(position, wanted)
+            if events:
+                yield events
+            elif news is self._news:
+                try:
+                    async with asyncio.timeout(pause):
+                        await news.wait()
+                except TimeoutError:
+                    yield ()
+
+    def _last(self) -> int | None:
+        return self._recent[-1].sequence if self._recent else None
+
+    async def _next(
+        self, position: int | None, wanted: Filter
+    ) -> tuple[int | None, Sequence[StoredEvent]]:
+        """Returns the next events after ``position``, and the position after those."""
+        last = self._last()
+        if position is None:
+            # From now on, and "now" has no number before the first event.
+            position = self._floor
+        if position is None:
+            return None, ()
+        if self._floor is None or position < self._floor:
+            found = await self._stored(position, wanted)
+            if len(found) == _PAGE:
+                return found[-1].sequence, found
+            # All that was there is read, so what was last before the reading is passed, too.
+            passed = [position, last or 0, *(event.sequence for event in found[-1:])]
+            return max(passed), found
+        if last is None or last <= position:
+            return position, ()
+        newer = [e for e in self._recent if e.sequence > position and wanted.accepts(e.event)]
+        return last, newer
+
+    async def _stored(self, position: int, wanted: Filter) -> list[StoredEvent]:
+        assert self._source is not None
+        source, loop = self._source, asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._threads,
+            lambda: source.events_after(
+                position, _PAGE, cluster=wanted.cluster, role=wanted.role, key=wanted.key
+            ),
+        )

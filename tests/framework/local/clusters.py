@@ -1,0 +1,96 @@
+"""A local Mesos as the tests use it: with short times, and with ways to hurt it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from framework.local.launcher import LocalMesos
+from framework.local.processes import Identity, alive
+from framework.local.supervisor import PROCESS_FILE
+from tests.framework.local.wire import PATIENCE, get
+
+RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[31000-31099]"
+ATTRIBUTES = "rack:r1;zone:z1"
+FAST = (
+    "--agent-restart-delay=0.2",
+    "--executor-shutdown-grace-period=2",
+    "--executor-registration-timeout=10",
+)
+
+
+def until(condition: Callable[[], Any], what: str = "", timeout: float = PATIENCE) -> Any:
+    """Waits until ``condition`` returns something true, and returns that."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"timeout: {what}"
+        time.sleep(0.01)
+    return value
+
+
+class Cluster:
+    """A running master with agents."""
+
+    def __init__(self, agents: int = 1, *options: str, attributes: Sequence[str] = (ATTRIBUTES,)) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="mesos-test-")
+        self.root = Path(self._directory.name)
+        self.local = LocalMesos(agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options])
+        self.address = ""
+
+    def start(self) -> None:
+        self.address = self.local.start()
+
+    def stop(self) -> None:
+        """Ends it; nothing that ran in its directory may still run."""
+        self.local.stop()
+        left = processes_in(self.root)
+        self._directory.cleanup()
+        assert left == [], "processes were left behind"
+
+    def agent_process(self, number: int = 1) -> Identity:
+        path = self.root / "agents" / str(number) / PROCESS_FILE
+        return msgspec.json.decode(path.read_bytes(), type=Identity)
+
+    def signal_agent(self, what: int, number: int = 1) -> Identity:
+        who = self.agent_process(number)
+        os.kill(who.pid, what)
+        if what in {signal.SIGKILL, signal.SIGUSR1}:
+            until(lambda: not alive(who), "the agent ends")
+        return who
+
+    def agent_address(self, number: int = 1) -> str:
+        """Where the n-th agent listens, as the master knows it."""
+        hostname = f"127.0.0.{number}"
+        slave = next(s for s in self.state()["slaves"] if s["hostname"] == hostname)
+        return f"{hostname}:{slave['port']}"
+
+    def state(self) -> Any:
+        return get(self.address, "/state").json
+
+    def sandbox(self, executor_id: str) -> Path:
+        """The newest sandbox of an executor."""
+        found = list(self.root.glob(f"agents/*/slaves/*/frameworks/*/executors/{executor_id}/runs/latest"))
+        return max(found, key=lambda p: p.lstat().st_mtime, default=self.root / "none" / "none")
+
+
+def processes_in(root: Path) -> list[str]:
+    """The command lines of the processes whose directory or command line lies under ``root``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            where = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if str(root) in command or where.startswith(str(root)):
+            found.append(f"{entry.name}: {command} ({where})")
+    return found
