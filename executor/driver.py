@@ -73,6 +73,9 @@ class ExecutorDriver(_PymesosDriver):
         os.environ.setdefault("MESOS_FRAMEWORK_ID", environment.framework_id)
         os.environ.setdefault("MESOS_EXECUTOR_ID", environment.executor_id)
         super().__init__(executor=None)
+        self._conn: HTTPConnection | None = None
+        self.executor_info: Json | None = None
+        self.framework_info: Json | None = None
         self.framework_id = {"value": environment.framework_id}
         self.executor_id = {"value": environment.executor_id}
         self.checkpoint = environment.checkpoint
@@ -83,7 +86,7 @@ class ExecutorDriver(_PymesosDriver):
         self._wakeup = Wakeup()
         self._something_to_send = threading.Condition()
         self._subscribed = False
-        self._stopping = False
+        self._stop = threading.Event()
         self._calls = threading.Lock()
         self._sender: threading.Thread | None = None
 
@@ -99,7 +102,7 @@ class ExecutorDriver(_PymesosDriver):
     def stop(self) -> None:
         """Ends the connection; what is unacknowledged stays in the log."""
         with self._something_to_send:
-            self._stopping = True
+            self._stop.set()
             self._subscribed = False
             self._something_to_send.notify_all()
         self._wakeup.set()
@@ -117,10 +120,10 @@ class ExecutorDriver(_PymesosDriver):
         self._wakeup.close()
 
     def drain(self, timeout: float) -> bool:
-        """Waits up to ``timeout`` seconds until the agent has acknowledged everything; says if it has."""
+        """Waits up to ``timeout`` seconds for all acknowledgements; returns whether they have come."""
         deadline = time.monotonic() + timeout
         with self._something_to_send:
-            while self._log.updates and not self._stopping:
+            while self._log.updates and not self._stop.is_set():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
@@ -155,7 +158,7 @@ class ExecutorDriver(_PymesosDriver):
         patience = self._environment.recovery_timeout
         lost_at = time.monotonic()
         ever = False
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 ended = self._subscribe_once()
             except Refused as error:
@@ -165,7 +168,7 @@ class ExecutorDriver(_PymesosDriver):
                     return
             except (StreamEnded, OSError) as error:
                 ended = str(error)
-            if self._stopping:
+            if self._stop.is_set():
                 return
             if self._subscribed:
                 ever = True
@@ -185,7 +188,7 @@ class ExecutorDriver(_PymesosDriver):
         stream = events(self._environment.agent_endpoint, self.gen_request(), self._wakeup)
         try:
             for event in stream:
-                if self._stopping:
+                if self._stop.is_set():
                     return "stopped"
                 if event is not None:
                     self._guarded(event)
@@ -266,18 +269,18 @@ class ExecutorDriver(_PymesosDriver):
             status["data"] = b64encode(data).decode()
         self.sendStatusUpdate(status)
 
-    def sendStatusUpdate(self, status: Json) -> None:
+    def sendStatusUpdate(self, status: Json) -> None:  # noqa: N802 (pymesos's name)
         self._log.made(status)
         with self._something_to_send:
             self._something_to_send.notify_all()
 
     def _send_all(self) -> None:
         """Sends the updates in the order in which they were made, one at a time."""
-        while not self._stopping:
+        while not self._stop.is_set():
             with self._something_to_send:
                 update = self._log.next_unsent() if self._subscribed else None
                 if update is None:
-                    if not self._stopping:
+                    if not self._stop.is_set():
                         self._something_to_send.wait()
                     continue
             self._send_one(*update)
@@ -307,7 +310,7 @@ class ExecutorDriver(_PymesosDriver):
 
     def _pause(self) -> None:
         with self._something_to_send:
-            if not self._stopping:
+            if not self._stop.is_set():
                 self._something_to_send.wait(_RETRY_PAUSE)
 
     def _call(self, body: Json) -> tuple[int, str]:

@@ -14,8 +14,7 @@ from executor.environment import ExecutorEnvironment
 from executor.runner import StatusReport, TaskRunner
 from executor.runtimes.base import CannotRun, Notify, Options, Runtime, TaskContext
 from executor.sandbox import Sandboxes, read_document
-from executor.task import Container, TaskDocument, TaskPayload, decode_payload
-from executor.task import ProcessSpec, TaskSpec
+from executor.task import Container, ProcessSpec, TaskDocument, TaskPayload, TaskSpec, decode_payload
 
 logger = logging.getLogger(__name__)
 

@@ -122,7 +122,8 @@ def http_check(checker: HttpHealthChecker, host: str, port: int, timeout: float)
         connection.close()
     expected = checker.expected_response_code
     if answer.status != expected if expected else answer.status >= 400:
-        return f"GET {checker.endpoint} on port {port}: status {answer.status}, expected {expected or '200'}"
+        wanted = expected or "less than 400"
+        return f"GET {checker.endpoint} on port {port}: status {answer.status}, expected {wanted}"
     if checker.expected_response and body.lower() != checker.expected_response.strip().lower():
         return (
             f"GET {checker.endpoint} on port {port}: answer {body[:60]!r}, "

@@ -30,7 +30,9 @@ def farewells(lifecycle: Lifecycle | None, ports: Mapping[str, int]) -> tuple[Fa
         return ()
     port = ports[http_part.port]
     return (
-        Farewell(port, http_part.graceful_shutdown_endpoint, float(http_part.graceful_shutdown_wait_secs)),
+        Farewell(
+            port, http_part.graceful_shutdown_endpoint, float(http_part.graceful_shutdown_wait_secs)
+        ),
         Farewell(port, http_part.shutdown_endpoint, float(http_part.shutdown_wait_secs)),
     )
 

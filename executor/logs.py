@@ -5,6 +5,7 @@ The sandbox belongs to the task's user, this process may be root: no symbolic li
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -35,10 +36,8 @@ def open_directory(path: str, *parts: str) -> int:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in parts:
         try:
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=fd)
-            except FileExistsError:
-                pass
             below = os.open(part, _DIRECTORY, dir_fd=fd)
         finally:
             os.close(fd)
@@ -112,13 +111,11 @@ class RotatingFile:
 
     def _rotate(self) -> None:
         os.close(self._fd)
-        self._fd = -1
+        self._fd, here = -1, self._directory
         for number in range(self._backups, 0, -1):
             older = f"{self._name}.{number - 1}" if number > 1 else self._name
-            try:
-                os.replace(older, f"{self._name}.{number}", src_dir_fd=self._directory, dst_dir_fd=self._directory)
-            except FileNotFoundError:
-                pass
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(older, f"{self._name}.{number}", src_dir_fd=here, dst_dir_fd=here)
         if not self._backups:
             os.unlink(self._name, dir_fd=self._directory)
         self._open()

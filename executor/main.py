@@ -108,7 +108,9 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    sweeper = threading.Thread(target=_sweep, args=(runtimes, executor.stopped), name="sweep", daemon=True)
+    sweeper = threading.Thread(
+        target=_sweep, args=(runtimes, executor.stopped), name="sweep", daemon=True
+    )
     sweeper.start()
     driver.start()
     while not executor.stopped.wait(1.0):
@@ -126,6 +128,10 @@ def _sweep(runtimes: Runtimes, stopped: threading.Event) -> None:
 
     while not stopped.is_set():
         kill_orphans()
-        if shutil.which("dockerd") or os.path.exists("/var/run/docker.sock") or os.environ.get("DOCKER_HOST"):
+        if (
+            shutil.which("dockerd")
+            or os.path.exists("/var/run/docker.sock")
+            or os.environ.get("DOCKER_HOST")
+        ):
             runtimes.docker().sweep()
         stopped.wait(_SWEEP_INTERVAL)

@@ -114,7 +114,11 @@ class TaskPlan:
         moments = [self._deadline] if self._deadline is not None else []
         if self.phase in (Phase.ACTIVE, Phase.FINALIZING) and self._free_slots():
             final = self.phase is Phase.FINALIZING
-            moments += [p.ended_at + p.spec.min_duration for p in self._candidates(final) if p.ended_at is not None]
+            moments += [
+                p.ended_at + p.spec.min_duration
+                for p in self._candidates(final)
+                if p.ended_at is not None
+            ]
         return min(moments, default=None)
 
     # -- events --
@@ -150,7 +154,9 @@ class TaskPlan:
             self.phase = Phase.STOPPING
         return self._advance(at)
 
-    def terminate(self, outcome: Outcome, message: str, at: float, within: float | None = None) -> list[Action]:
+    def terminate(
+        self, outcome: Outcome, message: str, at: float, within: float | None = None
+    ) -> list[Action]:
         """Ends the task: SIGTERM, the final processes, SIGKILL after ``finalization_wait``.
 
         ``within`` (seconds) shortens that wait, also of a task that is ending already. The first
@@ -238,9 +244,9 @@ class TaskPlan:
     def _candidates(self, final: bool) -> Iterable[ProcessState]:
         """The processes that wait for nothing but time and a free slot."""
         for state in self.processes.values():
-            if state.status is ProcessStatus.WAITING and state.spec.final == final:
-                if all(self.processes[n].status is ProcessStatus.SUCCEEDED for n in state.after):
-                    yield state
+            waits = state.status is ProcessStatus.WAITING and state.spec.final == final
+            if waits and all(self.processes[n].status is ProcessStatus.SUCCEEDED for n in state.after):
+                yield state
 
     def _starts(self, at: float, final: bool) -> list[Action]:
         actions: list[Action] = []
@@ -278,7 +284,9 @@ def check(task: TaskSpec) -> None:
     for constraint in task.constraints:
         unknown = [n for n in constraint.order if n not in known]
         if unknown:
-            raise ValueError(f"the order of the task names processes it does not have: {', '.join(unknown)}")
+            raise ValueError(
+                f"the order of the task names processes it does not have: {', '.join(unknown)}"
+            )
     try:
         TopologicalSorter(_order(task)).prepare()
     except CycleError as error:

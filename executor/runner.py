@@ -14,7 +14,7 @@ import msgspec
 
 from executor import lifecycle
 from executor.health import Check, HealthMonitor, Verdict, http_check
-from executor.plan import Action, Destroy, Outcome, Phase, Start, TaskPlan, Terminate
+from executor.plan import Action, Destroy, Outcome, Phase, ProcessStatus, Start, TaskPlan, Terminate
 from executor.runtimes.base import (
     Broken,
     Cancelled,
@@ -124,7 +124,10 @@ class TaskRunner:
             state, message = str(self._plan.outcome), self._plan.message
         except Exception:
             logger.exception("task %s: the executor fails", self.context.payload.task_id)
-            state, message = str(Outcome.FAILED), "the executor failed: its log in the executor's sandbox says how"
+            state, message = (
+                str(Outcome.FAILED),
+                "the executor failed: its log in the executor's sandbox says how",
+            )
         self._clean_up()
         self._tell(state, message)
 
@@ -261,7 +264,9 @@ class TaskRunner:
         if checker.shell is not None:
             return functools.partial(self._runtime.check, checker.shell.shell_command, timeout)
         if checker.http is not None and HEALTH_PORT in self._ports:
-            return functools.partial(http_check, checker.http, LOCALHOST, self._ports[HEALTH_PORT], timeout)
+            return functools.partial(
+                http_check, checker.http, LOCALHOST, self._ports[HEALTH_PORT], timeout
+            )
         return None
 
     def _health_changed(self, event: _Health, at: float) -> None:
@@ -295,8 +300,13 @@ class TaskRunner:
 
     def _process_report(self, name: str) -> dict[str, Any]:
         process = self._plan.processes[name]
-        report: dict[str, Any] = {"state": str(process.status), "runs": process.runs}
-        if self._pids.get(name):
+        # A task that is done has no running process: what the plan did not see end was killed.
+        ended = self._plan.done and process.status is ProcessStatus.RUNNING
+        report: dict[str, Any] = {
+            "state": "killed" if ended else str(process.status),
+            "runs": process.runs,
+        }
+        if self._pids.get(name) and not ended:
             report["pid"] = self._pids[name]
         if process.last_exit:
             report["last"] = process.last_exit
@@ -330,4 +340,6 @@ class _Hands:
                 self._notify(Broken(str(error), error.reason))
             except Exception:
                 logger.exception("a runtime fails")
-                self._notify(Broken("the executor failed: its own log says how", "REASON_EXECUTOR_TERMINATED"))
+                self._notify(
+                    Broken("the executor failed: its own log says how", "REASON_EXECUTOR_TERMINATED")
+                )

@@ -6,10 +6,11 @@ and is quadratic in the size of an event.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -51,10 +52,9 @@ class Wakeup:
         return self._reader.fileno()
 
     def set(self) -> None:
-        try:
+        # Full: the waiter wakes up anyway. Closed: nobody waits.
+        with contextlib.suppress(OSError):
             self._writer.send(b"\0")
-        except OSError:
-            pass  # full: the waiter wakes up anyway; closed: nobody waits
 
     def clear(self) -> None:
         try:
@@ -75,7 +75,9 @@ class Wakeup:
         self._writer.close()
 
 
-def events(endpoint: str, request: bytes, wakeup: Wakeup) -> Iterator[dict[str, Any] | None]:
+def events(
+    endpoint: str, request: bytes, wakeup: Wakeup
+) -> Generator[dict[str, Any] | None, None, None]:
     """Sends ``request`` to ``endpoint`` (host:port); yields the events, and None when woken.
 
     Raises :class:`Refused`, :class:`StreamEnded` or ``OSError``. Closing the iterator closes the

@@ -61,7 +61,7 @@ class UpdateLog:
             return list(self._updates.values())
 
     def next_unsent(self) -> tuple[str, Json] | None:
-        """Returns the uuid and the body of the oldest update that has not been sent since :meth:`resend`."""
+        """Returns uuid and body of the oldest update not sent since :meth:`subscribing`."""
         with self._lock:
             for uuid, update in self._updates.items():
                 if uuid not in self._sent:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from gateway.events import EventHub
 from gateway.logs import AgentFiles
 from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.pool import Pool
-
-if TYPE_CHECKING:
-    from gateway.api.resource import Requests
+from gateway.requests import Requests
 
 # The version of this project, and that of the alpha API, which clients compare byte for byte.
 VERSION = "0.1.0"
@@ -33,4 +30,4 @@ class Gateway:
     legacy_status: bool = False
     slow_reader_secs: float = 30.0
     keep_alive_secs: float = 15.0
-    follow_secs: float = field(default=0.5)
+    follow_secs: float = 0.5

@@ -19,14 +19,28 @@ class AgentFiles:
     """Reads files of agents; at most ``connections`` at a time, each answer within ``timeout`` s."""
 
     def __init__(self, connections: int = 64, timeout: float = 10.0) -> None:
-        self._client = AsyncHTTPClient(
-            force_instance=True,
-            max_clients=connections,
-            defaults={"connect_timeout": timeout, "request_timeout": timeout, "follow_redirects": False},
-        )
+        self._connections = connections
+        self._defaults = {
+            "connect_timeout": timeout,
+            "request_timeout": timeout,
+            "follow_redirects": False,
+        }
+        self._made: AsyncHTTPClient | None = None
+
+    @property
+    def _client(self) -> AsyncHTTPClient:
+        # It belongs to the event loop, which need not run yet when this object is made.
+        if self._made is None:
+            self._made = AsyncHTTPClient(
+                force_instance=True, max_clients=self._connections, defaults=self._defaults
+            )
+        return self._made
 
     def close(self) -> None:
-        self._client.close()
+        """To be called on the event loop."""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
 
     async def size(self, agent: str, path: str) -> int | None:
         """Returns the size of a file in bytes, None if there is no such file.

@@ -42,7 +42,9 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Counts one answered request; unknown methods share a label, whoever invents them."""
-        known = method if method in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS") else "other"
+        known = (
+            method if method in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS") else "other"
+        )
         self._requests.labels(route, known, str(status)).observe(seconds)
 
     def gauges(self, read: Gauges) -> None:

@@ -6,15 +6,15 @@ Every method blocks until the answer is certain and is run in the execution pool
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from framework.core.messages import JobView, Plan
 from framework.model.errors import Invalid
-from framework.model.jobs import JobKey, JobSpec
+from framework.model.jobs import JobKey, JobSpec, TaskConfig
 from gateway import policy
-from gateway.jobs import describe_diff, pick_job
+from gateway.jobs import Change, describe_diff, pick_job
 from gateway.policy import Policy
 from gateway.schedulers.base import SchedulerBackend, Submission
 from gateway.schedulers.registry import Registry
@@ -23,7 +23,9 @@ from gateway.schedulers.registry import Registry
 class Reader(Protocol):
     """Reads job configurations, as :class:`gateway.jobs.sandbox.JobReader` does."""
 
-    def read(self, source: bytes, user: str, bindings: Mapping[str, str]) -> list[JobSpec]: ...
+    def read(
+        self, source: bytes, user: str, bindings: Mapping[str, str] | None = None
+    ) -> list[JobSpec]: ...
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -35,14 +37,19 @@ class Request(msgspec.Struct, frozen=True):
     user: str
 
 
-class DryRun(msgspec.Struct, frozen=True):
-    """What would be done, and ``diff``: what would change in the instances that are updated.
+class Group(msgspec.Struct, frozen=True):
+    """Instances to which the same would happen: ``diff`` is what would change in each of them."""
 
-    ``before`` and ``after`` are specs; ``before`` is None if the job does not exist.
-    """
+    action: Literal["add", "update", "remove"]
+    instances: tuple[int, ...]
+    diff: tuple[Change, ...] = ()
+
+
+class DryRun(msgspec.Struct, frozen=True):
+    """What would be done, and to which instances what would change."""
 
     plan: Plan
-    diff: tuple[str, ...]
+    groups: tuple[Group, ...]
     warnings: tuple[str, ...]
 
 
@@ -109,12 +116,17 @@ class Operations:
         """Returns what a create or an update would do; refuses what they would refuse."""
         backend = self._backend(request.key.cluster)
         submission = self._submission(backend, request)
+        spec = submission.spec
         plan = backend.plan(request.key, submission, instances, creates)
-        assert submission.spec is not None
-        diff: tuple[str, ...] = ()
+        assert spec is not None
+        groups = []
+        if plan.add:
+            groups.append(Group("add", plan.add, tuple(describe_diff(None, spec.config))))
         if plan.update:
-            diff = tuple(describe_diff(backend.get_job(request.key).job.spec, submission.spec))
-        return DryRun(plan, diff, submission.spec.warnings)
+            groups += _changes(backend.get_job(request.key), spec, plan.update)
+        if plan.remove:
+            groups.append(Group("remove", plan.remove))
+        return DryRun(plan, tuple(groups), spec.warnings)
 
     # -- reads -------------------------------------------------------------------------------------
 
@@ -128,3 +140,14 @@ class Operations:
 
     def job(self, key: JobKey) -> JobView:
         return self._backend(key.cluster).get_job(key)
+
+
+def _changes(view: JobView, spec: JobSpec, instances: tuple[int, ...]) -> list[Group]:
+    """Returns the instances to be updated, by what they are configured to be now."""
+    present: dict[TaskConfig, list[int]] = {}
+    for instance in instances:
+        present.setdefault(view.job.wanted[instance], []).append(instance)
+    return [
+        Group("update", tuple(numbers), tuple(describe_diff(config, spec.config)))
+        for config, numbers in present.items()
+    ]

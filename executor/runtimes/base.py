@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 from typing import Protocol
@@ -83,7 +84,9 @@ class Exited(msgspec.Struct, frozen=True):
     def describe(self) -> str:
         """Returns how it ended, to stand after "process NAME"."""
         if self.code is not None:
+            by_signal = 128 < self.code < 128 + signal.NSIG
             text = f"exited with code {self.code}"
+            text += f" ({signal_name(self.code - 128)})" if by_signal else ""
         elif self.signal:
             text = f"was ended by {signal_name(self.signal)}"
         else:
@@ -138,6 +141,24 @@ class Runtime(Protocol):
 
     @property
     def container_id(self) -> str: ...
+
+
+_MISSING = (
+    re.compile(r"exec (\S+) failed: No such file or directory$"),  # docker-init, which is tini
+    re.compile(r"(?:^|: )([^:\s]+): (?:command )?not found$"),  # a shell
+    re.compile(r"(?:^|: )([^:\s]+): No such file or directory$"),  # a shell, for a path
+)
+
+
+def explain_exit(code: int, last_words: str) -> str:
+    """Returns what to add to an exit code: that a command is missing, or the last line of stderr."""
+    if code == 0:
+        return ""
+    for pattern in _MISSING if code == 127 else ():
+        match = pattern.search(last_words)
+        if match:
+            return f"the command {match.group(1)} does not exist"
+    return last_words
 
 
 def signal_name(number: int) -> str:

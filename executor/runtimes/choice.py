@@ -32,7 +32,8 @@ class Runtimes:
             return self.docker().runtime(context, notify)
         if not context.document.task.processes:
             raise CannotRun(
-                "the task has neither a process nor an image: there is nothing to run", "REASON_TASK_INVALID"
+                "the task has neither a process nor an image: there is nothing to run",
+                "REASON_TASK_INVALID",
             )
         return ProcessRuntime(context, notify, self._zygote, self._memory)
 

@@ -25,6 +25,7 @@ from executor.runtimes.base import (
     Started,
     TaskContext,
     Waiting,
+    explain_exit,
 )
 from executor.runtimes.coordinator import children_by_parent, descendants
 from executor.runtimes.docker_api import DockerApi, Down, Frames, NoSuchThing, Refused
@@ -46,6 +47,7 @@ _RETRY_PAUSE = 0.5
 # How long after the end of its output a container may still be on its way out.
 _LINGER = 10.0
 _CHECK_OUTPUT = 200
+_KILLED = 128 + signal.SIGKILL
 
 
 class DockerRuntime:
@@ -152,7 +154,11 @@ class DockerRuntime:
             frames.close()
         code = about.get("ExitCode")
         text = output.decode("utf-8", "replace").strip()[-_CHECK_OUTPUT:]
-        return None if code == 0 else f"the health command exited with code {code}{': ' + text if text else ''}"
+        return (
+            None
+            if code == 0
+            else f"the health command exited with code {code}{': ' + text if text else ''}"
+        )
 
     # -- making the container --
 
@@ -236,7 +242,9 @@ class DockerRuntime:
             raise
         self._follow(process, run, lambda: self._follow_container(process, run, log, frames))
 
-    def _follow_container(self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames) -> Exited:
+    def _follow_container(
+        self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames
+    ) -> Exited:
         """Takes the output until the container has ended, across outages of the daemon."""
         received = {"stdout": 0, "stderr": 0}
         skip = dict.fromkeys(received, 0)
@@ -254,11 +262,13 @@ class DockerRuntime:
             except (NoSuchThing, Refused) as error:
                 return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         try:
-            state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)["State"]
+            state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)[
+                "State"
+            ]
         except (NoSuchThing, Refused) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         code = int(state.get("ExitCode", -1))
-        detail = log.last_words() if code else ""
+        detail = explain_exit(code, log.last_words())
         if state.get("Error"):
             detail = str(state["Error"])
         return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
@@ -268,12 +278,15 @@ class DockerRuntime:
     def _start_exec(self, process: ProcessSpec, run: int, log: ProcessLog) -> None:
         try:
             identity, frames = self._patiently(
-                lambda: self._docker.exec(self.container_id, command_of(process.cmdline), workdir=SANDBOX)
+                lambda: self._docker.exec(
+                    self.container_id, command_of(process.cmdline), workdir=SANDBOX
+                )
             )
-            pid = int(self._docker.exec_inspect(identity).get("Pid") or 0)
-        except (Refused, NoSuchThing, Down) as error:
-            raise CannotRun(f"process {process.name} cannot be started in its container: {error}") from error
-        self._pids[process.name] = pid
+            self._pids[process.name] = self._pid_of(identity)
+        except (Refused, NoSuchThing) as error:
+            raise CannotRun(
+                f"process {process.name} cannot be started in its container: {error}"
+            ) from error
         self._follow(process, run, lambda: self._follow_exec(process, run, log, identity, frames))
 
     def _follow_exec(
@@ -289,11 +302,23 @@ class DockerRuntime:
                 time.sleep(0.02 if time.monotonic() < deadline else 1.0)
                 about = self._patiently(lambda: self._docker.exec_inspect(identity), at_most=True)
             code = about.get("ExitCode")
-            oom = bool(code) and self._docker.was_out_of_memory(self.container_id, since)
+            oom = code == _KILLED and self._docker.was_out_of_memory(self.container_id, since)
         except (Refused, NoSuchThing, Down) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         self._pids.pop(process.name, None)
-        return Exited(process.name, run, code, 0, oom, log.last_words() if code else "")
+        return Exited(process.name, run, code, 0, oom, explain_exit(code or 0, log.last_words()))
+
+    def _pid_of(self, identity: str) -> int:
+        """Returns the pid (on the agent) of an exec that was just started; 0 if it has ended already.
+
+        The daemon answers the start before it knows the pid.
+        """
+        deadline = time.monotonic() + _LINGER
+        while True:
+            about = self._patiently(lambda: self._docker.exec_inspect(identity))
+            if about.get("Pid") or about.get("ExitCode") is not None or time.monotonic() > deadline:
+                return int(about.get("Pid") or 0)
+            time.sleep(0.01)
 
     def _is_up(self) -> bool:
         return bool(self._docker.inspect(self.container_id).get("State", {}).get("Running"))
@@ -346,7 +371,13 @@ class DockerRuntime:
             return
         except PermissionError:
             # The group of an exec's first process has its pid: runc makes it a session leader.
-            argv = ["/bin/sh", "-c", 'kill -s "$0" -- "-$1" || kill -s "$0" "$1"', str(number), str(inside)]
+            argv = [
+                "/bin/sh",
+                "-c",
+                'kill -s "$0" -- "-$1" || kill -s "$0" "$1"',
+                str(number),
+                str(inside),
+            ]
             try:
                 self._docker.exec(self.container_id, argv, user="0")[1].close()
             except (Down, Refused, NoSuchThing) as error:
@@ -369,7 +400,9 @@ class DockerRuntime:
                     raise Cancelled from error
                 if time.monotonic() > give_up:
                     patience = self._context.options.docker_patience
-                    raise CannotRun(f"no answer from the Docker daemon for {patience:g} s: {error}") from error
+                    raise CannotRun(
+                        f"no answer from the Docker daemon for {patience:g} s: {error}"
+                    ) from error
                 if not self._outage:
                     self._outage = True
                     self._notify(Waiting(f"waiting for the Docker daemon: {error}"))

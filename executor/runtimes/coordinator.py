@@ -245,8 +245,8 @@ def _become(message: Message, fds: list[int], report: int, parent: int) -> NoRet
         for target, source in enumerate((null, *fds)):
             os.dup2(source, target, inheritable=True)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+        for one in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ):
+            signal.signal(one, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.umask(0o022)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -133,13 +133,15 @@ def _apply(options: ContainerOptions, parameter: Parameter, has_argv: bool) -> N
     if setter is None:
         known = ", ".join(sorted(_SETTERS))
         raise CannotRun(
-            f"the Docker parameter {parameter.name!r} is not supported; known are: {known}", "REASON_TASK_INVALID"
+            f"the Docker parameter {parameter.name!r} is not supported; known are: {known}",
+            "REASON_TASK_INVALID",
         )
     try:
         setter(options, value)
     except (ValueError, IndexError) as error:
         raise CannotRun(
-            f"the Docker parameter {parameter.name}={value!r} cannot be read: {error}", "REASON_TASK_INVALID"
+            f"the Docker parameter {parameter.name}={value!r} cannot be read: {error}",
+            "REASON_TASK_INVALID",
         ) from None
 
 

@@ -24,11 +24,10 @@ def private_bytes(pid: int) -> int:
 
 def proportional_bytes(pid: int) -> int:
     """Returns the PSS of ``pid``: pages that several processes share count by their part."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
     return private_bytes(pid)
 
 

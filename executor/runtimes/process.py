@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import logging
 import os
@@ -24,6 +23,7 @@ from executor.runtimes.base import (
     Notify,
     Started,
     TaskContext,
+    explain_exit,
     task_environment,
 )
 from executor.runtimes.coordinator import Channel, Message
@@ -59,13 +59,15 @@ def account(user: str | None) -> Account:
         entry = pwd.getpwnam(user)
     except (KeyError, ValueError):
         raise CannotRun(
-            f"the task should run as user {user!r}, which does not exist on this agent", "REASON_TASK_INVALID"
+            f"the task should run as user {user!r}, which does not exist on this agent",
+            "REASON_TASK_INVALID",
         ) from None
     if entry.pw_uid == os.geteuid():
         return Account(user)
     if os.geteuid() != 0:
         raise CannotRun(
-            f"the task should run as user {user!r}, but the executor runs as {own!r}, and only root can change",
+            f"the task should run as user {user!r}, but the executor runs as {own!r}, "
+            "and only root can change that",
             "REASON_TASK_INVALID",
         )
     groups = {entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if user in g.gr_mem)}
@@ -326,7 +328,9 @@ class ProcessRuntime:
             self._close_pipes(run)
         elif run.trouble:
             self._close_pipes(run)
-            self._notify(Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED"))
+            self._notify(
+                Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED")
+            )
         else:
             self._notify(_exit_of(run, self._exceeded))
 
@@ -374,7 +378,9 @@ class ProcessRuntime:
         for run in lost.values():
             self._discard(run)
             if not self._closed and run.log is not None:
-                self._notify(Exited(run.process, run.run, None, detail="the process that watched it is gone"))
+                self._notify(
+                    Exited(run.process, run.run, None, detail="the process that watched it is gone")
+                )
 
     def _pumped(self) -> Iterator[_Run]:
         """The runs whose pipes are open, ended ones (with stragglers holding them) among them."""
@@ -384,7 +390,8 @@ class ProcessRuntime:
 
 def _exit_of(run: _Run, out_of_memory: bool) -> Exited:
     status = run.status if run.status is not None else 0
-    words = run.log.last_words() if run.log is not None and status != 0 else ""
+    words = run.log.last_words() if run.log is not None else ""
     if os.WIFSIGNALED(status):
         return Exited(run.process, run.run, None, os.WTERMSIG(status), out_of_memory, words)
-    return Exited(run.process, run.run, os.waitstatus_to_exitcode(status), 0, out_of_memory, words)
+    code = os.waitstatus_to_exitcode(status)
+    return Exited(run.process, run.run, code, 0, out_of_memory, explain_exit(code, words))

@@ -278,7 +278,7 @@ def _operation_status(
     if message:
         answer["message"] = message
     if state == "OPERATION_FINISHED":
-        answer["uuid"] = base64.b64encode(uuid.uuid4().bytes).decode()
+        answer["uuid"] = {"value": base64.b64encode(uuid.uuid4().bytes).decode()}
     if agent is not None:
         answer["agent_id"] = {"value": agent.id}
     framework.send({"type": "UPDATE_OPERATION_STATUS", "update_operation_status": {"status": answer}})

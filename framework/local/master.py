@@ -356,7 +356,9 @@ class Master:
             "agent_id": {"value": agent.id},
             "hostname": agent.hostname,
             "url": agent.url,
-            "resources": res.to_json(offer.resources, offer.role if multi else None, old_form=old_form),
+            "resources": res.to_json(
+                offer.resources, offer.role if multi else None, old_form=old_form, offered=True
+            ),
             "attributes": agent.info.get("attributes", []),
         }
         if executors:

@@ -61,7 +61,7 @@ def _framework_full(master: Master, framework: Framework) -> Json:
         del result["unregistered_time"]
     offers = []
     for offer in framework.offers.values():
-        items = res.to_json(offer.resources, offer.role)
+        items = res.to_json(offer.resources, offer.role, offered=True)
         offers.append(offer.json | {"resources": items, "allocation_info": {"role": offer.role}})
     if offers:
         result["offers"] = offers
@@ -74,7 +74,8 @@ def _framework_full(master: Master, framework: Framework) -> Json:
     if used:
         result["allocated_resources"] = by_role(used)
     if offers:
-        result["offered_resources"] = by_role([(o.role, o.resources) for o in framework.offers.values()])
+        held = [(o.role, o.resources) for o in framework.offers.values()]
+        result["offered_resources"] = by_role(held, offered=True)
     return result | {"offer_constraints": {}}
 
 

@@ -31,14 +31,15 @@ class Reports:
     def update(self, run: Run, given: Json) -> None:
         """Takes an update of an executor in; the executor is told once it is written down (02).
 
-        One that was seen before, or that comes after the task's end, is acknowledged and dropped.
+        One that was seen before, or that comes after the task's end, is acknowledged and dropped. One
+        of a task that the agent does not know goes on, but the executor is told nothing (18).
         """
         acknowledged = {"task_id": given["task_id"], "uuid": given["uuid"]}
         task = run.tasks.get(given["task_id"]["value"])
         if given["uuid"] not in run.seen and (task is None or not task.terminal):
             self._agent.count("valid_status_updates")
             self._take(run, self._complete(run, task, given))
-        if run.stream is not None:
+        if run.stream is not None and (task is not None or given["task_id"]["value"] in run.past):
             run.stream.send({"type": "ACKNOWLEDGED", "acknowledged": acknowledged})
 
     def _complete(self, run: Run, task: TaskRecord | None, given: Json) -> Json:

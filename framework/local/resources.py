@@ -206,19 +206,28 @@ def _reservation(item: Json) -> str:
     return msgspec.json.encode([dict(sorted(r.items())) for r in stack]).decode() if stack else ""
 
 
-def to_json(bag: Resources, role: str | None = None, *, old_form: bool = False) -> list[Json]:
+def to_json(
+    bag: Resources, role: str | None = None, *, old_form: bool = False, offered: bool = False
+) -> list[Json]:
     """Returns ``Resource`` messages.
 
     ``role``: the role that they are allocated to (adds ``allocation_info``). ``old_form``: with
     ``role`` and ``reservation`` as a framework without RESERVATION_REFINEMENT expects them.
+    ``offered``: in the order in which Mesos writes offers, ranges first (01).
     """
-    result: list[Json] = []
+    ranges: list[Json] = []
     for (name, reservation), those in bag.ranges.items():
         value: Json = {"range": [{"begin": begin, "end": end} for begin, end in those]}
-        result.append({"name": name, "type": "RANGES", "ranges": value, **_about(reservation, old_form)})
+        ranges.append(
+            {"name": name, "type": "RANGES", "ranges": value, **_about(reservation, old_form)}
+        )
+    scalars: list[Json] = []
     for (name, reservation), amount in bag.scalars.items():
         value = {"value": amount / _SCALE}
-        result.append({"name": name, "type": "SCALAR", "scalar": value, **_about(reservation, old_form)})
+        scalars.append(
+            {"name": name, "type": "SCALAR", "scalar": value, **_about(reservation, old_form)}
+        )
+    result = ranges + scalars if offered else scalars + ranges
     if role is not None:
         for item in result:
             item["allocation_info"] = {"role": role}

@@ -107,6 +107,11 @@ class Run:
         return f"MESOS_SANDBOX={self.directory}"
 
     @property
+    def past(self) -> set[str]:
+        """The ids of the tasks that are over and acknowledged, as far as they are remembered."""
+        return {t.id for t in self.completed}
+
+    @property
     def live(self) -> list[TaskRecord]:
         return [t for t in self.tasks.values() if not t.terminal]
 

@@ -212,17 +212,19 @@ def in_full(agent: Agent) -> Json:
         "reserved_resources_full": {role: res.to_json(bag, old_form=True) for role, bag in reserved},
         "unreserved_resources_full": res.to_json(agent.total.unreserved(), old_form=True),
         "used_resources_full": by_role(used),
-        "offered_resources_full": by_role(offered),
+        "offered_resources_full": by_role(offered, offered=True),
     }
 
 
-def by_role(parts: list[tuple[str, res.Resources]]) -> list[Json]:
+def by_role(parts: list[tuple[str, res.Resources]], *, offered: bool = False) -> list[Json]:
     """Sums resources up by the role that they are allocated to."""
-    roles = dict.fromkeys(role for role, _ in parts)
+    bags: dict[str, res.Resources] = {}
+    for role, bag in parts:
+        bags[role] = bags.get(role, res.NOTHING) + bag
     return [
         item
-        for role in roles
-        for item in res.to_json(res.total(bag for r, bag in parts if r == role), role, old_form=True)
+        for role, bag in bags.items()
+        for item in res.to_json(bag, role, old_form=True, offered=offered)
     ]
 
 

@@ -57,6 +57,8 @@ class Detector(MasterDetector):
             hosts=url.hosts + url.path,
             timeout=_SESSION_TIMEOUT,
             auth_data=[("digest", url.auth)] if url.auth else None,
+            # Kazoo would wait for a minute between its attempts.
+            connection_retry={"max_tries": -1, "max_delay": 5.0},
             logger=logging.getLogger("framework.mesos.zookeeper"),
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
@@ -37,7 +37,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True):
     """An answer of unknown length: every chunk is sent at once; a slow reader is disconnected."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     content_type: str
 
 

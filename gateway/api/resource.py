@@ -18,7 +18,7 @@ from tornado import escape
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
+from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge
 from gateway import errors
 from gateway.api.http import Answer, Call, Route, Stream
 from gateway.api.query import Query
@@ -108,8 +108,7 @@ class Resource(RequestHandler):
     def _wrong_method(self) -> errors.MethodNotAllowed:
         allowed = [method for method in _METHODS_IN_ORDER if method in self.routes]
         return errors.MethodNotAllowed(
-            f"{self.request.method} is not defined here; {', '.join(allowed)} {'is' if len(allowed) == 1 else 'are'}",
-            allowed,
+            f"{self.request.method} is not defined here; try {' or '.join(allowed)}", allowed
         )
 
     def _write(self, answer: Answer) -> None:
@@ -137,7 +136,7 @@ class Resource(RequestHandler):
             self._disconnect()
 
     async def _send(self, answer: Stream) -> None:
-        async with contextlib.aclosing(answer.chunks) as chunks:  # type: ignore[type-var]
+        async with contextlib.aclosing(answer.chunks) as chunks:
             await self.flush()
             async for chunk in chunks:
                 self.write(chunk)
@@ -181,7 +180,8 @@ class Resource(RequestHandler):
         route = self.routes.get(self.request.method or "") or next(iter(self.routes.values()), None)
         if route is None:
             return {"status": "failure", "errors": list(messages)}
-        key = "/".join(self.path_args) if hasattr(self, "path_args") else ""
+        # A key has at most four parts, whatever follows them in the path.
+        key = "/".join(getattr(self, "path_args", ())[:4])
         return route.failure(key[:1100], messages)
 
     def log_exception(
@@ -238,49 +238,3 @@ def is_loopback(host: str) -> bool:
 def json_text(value: dict[str, Any]) -> bytes:
     """Returns ``value`` as every answer writes it."""
     return escape.json_encode(value).encode()
-
-
-class Requests:
-    """The requests that run and the streams that are open: what a drain waits for, and ends."""
-
-    def __init__(self, max_streams: int = 1000) -> None:
-        self._running: set[Resource] = set()
-        self._streams: set[asyncio.Task[None]] = set()
-        self._max_streams = max_streams
-        self._stopping = False
-
-    @property
-    def running(self) -> int:
-        return len(self._running)
-
-    @property
-    def streams(self) -> int:
-        return len(self._streams)
-
-    def enter(self, request: Resource) -> None:
-        if self._stopping:
-            raise Unavailable("the gateway is stopping", retry_after=5)
-        self._running.add(request)
-
-    def leave(self, request: Resource) -> None:
-        self._running.discard(request)
-
-    @contextlib.contextmanager
-    def streaming(self, pump: asyncio.Task[None]) -> Any:
-        if self._stopping:
-            pump.cancel()
-        self._streams.add(pump)
-        try:
-            yield
-        finally:
-            self._streams.discard(pump)
-
-    async def drain(self, timeout: float) -> bool:
-        """Ends the streams and waits for the requests; returns whether all ended in time."""
-        self._stopping = True
-        for pump in tuple(self._streams):
-            pump.cancel()
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self._running and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
-        return not self._running

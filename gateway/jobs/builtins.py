@@ -215,7 +215,9 @@ def _round(value: Any, digits: Any = None) -> Any:
 
 
 def _dict(source: Any = (), **fields: Any) -> dict[Any, Any]:
-    pairs = source.items() if isinstance(source, dict) else [tuple(items_of(p)) for p in items_of(source)]
+    pairs = (
+        source.items() if isinstance(source, dict) else [tuple(items_of(p)) for p in items_of(source)]
+    )
     current_budget().items(len(source) + len(fields))
     result = {}
     for pair in pairs:

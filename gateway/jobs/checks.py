@@ -111,7 +111,9 @@ def _resources(data: Mapping[str, Any]) -> Iterator[Fault]:
         )
         return
     if not 0 < resources["cpu"] <= 1e6:
-        yield Fault(f"task.resources.cpu is {shown(resources['cpu'])}; it must be above 0, up to 1000000")
+        yield Fault(
+            f"task.resources.cpu is {shown(resources['cpu'])}; it must be above 0, up to 1000000"
+        )
     for name in ("ram", "disk"):
         if not _MB <= resources[name] <= _MAX_INT * _MB:
             yield Fault(
@@ -145,7 +147,8 @@ def _orders(task: Mapping[str, Any]) -> Iterator[Fault]:
             continue
         unknown = [name for name in names if name not in by_name]
         if unknown:
-            yield Fault(f"{where} names {shown(unknown[0])}, which is no process of the task")
+            if len(unknown) < len(names):
+                yield Fault(f"{where} names {shown(unknown[0])}, which is no process of the task")
             continue
         if not names:
             yield Fault(f"{where} is empty; leave it out or name processes")
@@ -156,12 +159,12 @@ def _orders(task: Mapping[str, Any]) -> Iterator[Fault]:
             after[first].add(second)
     cycle = _cycle(after)
     if cycle:
-        yield Fault(f"task.constraints: {' -> '.join(map(shown, cycle))} never starts, each waits for another")
+        yield Fault(
+            f"task.constraints: {' -> '.join(map(shown, cycle))} never starts, each waits for another"
+        )
 
 
-def _dependency(
-    where: str, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> Iterator[Fault]:
+def _dependency(where: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Fault]:
     if first["daemon"]:
         yield Fault(
             f"{where}: {shown(second['name'])} would wait for the daemon {shown(first['name'])}, which "
@@ -176,7 +179,7 @@ def _dependency(
 
 def _cycle(after: Mapping[str, set[str]]) -> list[str]:
     """Returns names that wait for each other in a circle, or nothing."""
-    waiting = {name: 0 for name in after}
+    waiting = dict.fromkeys(after, 0)
     for followers in after.values():
         for name in followers:
             waiting[name] += 1
@@ -215,7 +218,8 @@ def _update(data: Mapping[str, Any]) -> Iterator[Fault]:
         for name, default in (("batch_size", 1), ("wait_for_batch_completion", False)):
             if update[name] != default:
                 yield Fault(
-                    f"update_config.{name} cannot stand beside update_strategy; give the size to the strategy"
+                    f"update_config.{name} cannot stand beside update_strategy; "
+                    "give the size to the strategy"
                 )
     if _at(update, "update_strategy.batch_sizes") == []:
         yield Fault("update_config.update_strategy.batch_sizes is empty; write [1, 2, 3], for example")
@@ -272,8 +276,8 @@ def _nested(value: Any, path: str) -> Iterator[Fault]:
             yield from _nested(part, f"{path}[{index}]")
     elif isinstance(value, str) and _NESTED.search(value):
         yield Fault(
-            f"{path}: {shown(value)} has a reference within a reference, which cannot be known before the "
-            "task runs"
+            f"{path}: {shown(value)} has a reference within a reference, which cannot be known before "
+            "the task runs"
         )
 
 
@@ -285,9 +289,13 @@ def warnings(data: Mapping[str, Any]) -> Iterator[str]:
             f"announce: no process uses the primary port {shown(primary)}; refer to it as "
             f"{{{{thermos.ports[{primary}]}}}}"
         )
+    processes = {process["name"] for process in data["task"]["processes"]}
+    for constraint in data["task"]["constraints"]:
+        if processes.isdisjoint(constraint.get("order") or processes):
+            yield "task.constraints: an order names no process that the task has; it is ignored"
     container = data.get("container") or {}
     if isinstance(container.get("image"), Mapping) and "image_id" in container["image"]:
-        yield "container: AppcImage is passed on; only Docker images can be run by this gateway's executor"
+        yield "container: AppcImage is passed on; this gateway's executor runs Docker images only"
     if container.get("volumes") and container.get("image") is None:
         yield "container: volumes without an image are not mounted"
     if "task_links" in data:

@@ -37,7 +37,7 @@ class Notes:
             self.warnings.append(warning)
 
 
-def display_name(klass: type) -> str:
+def display_name(klass: Any) -> str:
     """Returns what users call a type of the model: ``Job`` for MesosJob, ``list of Process``."""
     if issubclass(klass, ListContainer):
         return f"list of {display_name(klass.TYPE)}"
@@ -46,7 +46,7 @@ def display_name(klass: type) -> str:
     return "Job" if klass.__name__ == "MesosJob" else klass.__name__
 
 
-def expected(klass: type) -> str:
+def expected(klass: Any) -> str:
     """Returns in words what a field of type ``klass`` takes."""
     if klass in _WORDS:
         return _WORDS[klass]
@@ -62,7 +62,7 @@ def expected(klass: type) -> str:
 
 
 def build(
-    klass: type,
+    klass: Any,
     fields: Mapping[str, Any],
     notes: Notes,
     *,
@@ -95,7 +95,7 @@ def build(
     return klass(**values) if base is None else base(**values)
 
 
-def coerce(klass: type, value: Any, notes: Notes, path: str = "") -> Any:
+def coerce(klass: Any, value: Any, notes: Notes, path: str = "") -> Any:
     """Returns ``value`` as a ``klass``; raises :class:`Fault` saying what would be right."""
     if isinstance(value, klass):
         return value
@@ -107,24 +107,29 @@ def coerce(klass: type, value: Any, notes: Notes, path: str = "") -> Any:
         raise _wrong(klass, value, path)
     if issubclass(klass, ListContainer):
         return klass(
-            [coerce(klass.TYPE, v, notes, f"{path}[{i}]") for i, v in enumerate(_items(klass, value, path))]
+            [
+                coerce(klass.TYPE, v, notes, f"{path}[{i}]")
+                for i, v in enumerate(_items(klass, value, path))
+            ]
         )
     if issubclass(klass, MapContainer):
         return _map(klass, value, notes, path)
     return _simple(klass, value, path)
 
 
-def _field(klass: type, name: str, value: Any, notes: Notes, path: str) -> Any:
+def _field(klass: Any, name: str, value: Any, notes: Notes, path: str) -> Any:
     if value is Empty:
         return Empty
     where = f"{path}.{name}" if path else name
     return coerce(klass.TYPEMAP[name].klazz, value, notes, where)
 
 
-def _simple(klass: type, value: Any, path: str) -> Any:
+def _simple(klass: Any, value: Any, path: str) -> Any:
     if isinstance(value, SimpleObject):
         value = value.interpolate()[0].get()
     if not isinstance(value, str | int | float):
+        raise _wrong(klass, value, path)
+    if isinstance(value, bool) and klass in (Integer, Float):
         raise _wrong(klass, value, path)
     if isinstance(value, int | float):
         _check_number(value, path)
@@ -147,7 +152,7 @@ def _check_number(value: Any, path: str) -> None:
         raise Fault(f"{_at(path)}{value} is not a number that can be used here")
 
 
-def _items(klass: type, value: Any, path: str) -> Iterable[Any]:
+def _items(klass: Any, value: Any, path: str) -> Iterable[Any]:
     if isinstance(value, ListContainer):
         return [element.in_scope(*value.scopes()) for element in value._values]
     if isinstance(value, list | tuple):
@@ -156,7 +161,7 @@ def _items(klass: type, value: Any, path: str) -> Iterable[Any]:
     raise _wrong(klass, value, path)
 
 
-def _map(klass: type, value: Any, notes: Notes, path: str) -> Any:
+def _map(klass: Any, value: Any, notes: Notes, path: str) -> Any:
     if isinstance(value, MapContainer):
         value = dict(value._map)
     if not isinstance(value, Mapping):
@@ -172,7 +177,7 @@ def _map(klass: type, value: Any, notes: Notes, path: str) -> Any:
     )
 
 
-def _choice(klass: type, value: Any, notes: Notes, path: str) -> Any:
+def _choice(klass: Any, value: Any, notes: Notes, path: str) -> Any:
     """Takes the first alternative that accepts the value, as pystachio does when it interpolates."""
     if isinstance(value, Object):
         if any(isinstance(value, choice) for choice in klass.CHOICES):
@@ -188,7 +193,7 @@ def _choice(klass: type, value: Any, notes: Notes, path: str) -> Any:
     raise best if best is not None else _wrong(klass, value, path)
 
 
-def _closest(klass: type, value: Any, faults: list[Fault]) -> Fault | None:
+def _closest(klass: Any, value: Any, faults: list[Fault]) -> Fault | None:
     """The fault of the alternative that knows most of the fields: the one that was meant."""
     if not isinstance(value, Mapping):
         return None
@@ -200,7 +205,7 @@ def _closest(klass: type, value: Any, faults: list[Fault]) -> Fault | None:
     return faults[overlaps.index(best)] if best and overlaps.count(best) == 1 else None
 
 
-def _wrong(klass: type, value: Any, path: str) -> Fault:
+def _wrong(klass: Any, value: Any, path: str) -> Fault:
     return Fault(f"{_at(path)}expects {expected(klass)}, not {describe(value)}")
 
 
@@ -216,8 +221,7 @@ def describe(value: Any) -> str:
         return "a map"
     if isinstance(value, type):
         return f"the type {display_name(value)} itself"
-    names = {list: "a list", tuple: "a tuple", set: "a set"}
-    return names.get(type(value)) or f"a {type(value).__name__.lower()}"
+    return f"a {type(value).__name__.lower()}"
 
 
 def _at(path: str) -> str:

@@ -108,7 +108,7 @@ def resolved_portmap(data: Mapping[str, Any]) -> dict[str, str | int]:
     for name in portmap:
         seen = {name}
         target = portmap[name]
-        while target in portmap and target != name:
+        while target in portmap and portmap[target] != target:
             if target in seen:
                 raise Fault(f"announce.portmap: {name!r} leads back to itself")
             seen.add(target)
@@ -124,11 +124,7 @@ def _is_number(text: str) -> bool:
 def requested_ports(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the ports an offer must give: what processes refer to or is announced."""
     portmap = resolved_portmap(data)
-    texts = (
-        process[field]
-        for process in data["task"]["processes"]
-        for field in ("cmdline", "name")
-    )
+    texts = (process[field] for process in data["task"]["processes"] for field in ("cmdline", "name"))
     referenced = {name for text in texts for name in _PORT.findall(text)}
     wanted = {portmap.get(name, name) for name in referenced} | set(portmap.values())
     return tuple(sorted(port for port in wanted if isinstance(port, str)))
@@ -153,16 +149,16 @@ def _container(data: Mapping[str, Any] | None) -> Container | None:
     if image is None:
         return None
     return Container(
-        image=f"{image['name']}:{image['tag']}" if "tag" in image else f"{image['name']}@{image['image_id']}",
+        image=f"{image['name']}:{image['tag']}"
+        if "tag" in image
+        else f"{image['name']}@{image['image_id']}",
         kind="mesos",
-        volumes=tuple(
-            Volume(v["container_path"], v["host_path"], v["mode"]) for v in data["volumes"]
-        ),
+        volumes=tuple(Volume(v["container_path"], v["host_path"], v["mode"]) for v in data["volumes"]),
     )
 
 
 def _partition_policy(data: Mapping[str, Any] | None) -> PartitionPolicy | None:
-    return data and PartitionPolicy(data["reschedule"], data["delay_secs"])
+    return None if data is None else PartitionPolicy(data["reschedule"], data["delay_secs"])
 
 
 def _sla_policy(data: Mapping[str, Any] | None) -> SlaPolicy | None:

@@ -1,24 +1,27 @@
 """Bounded expansion of ``{{references}}``.
 
 pystachio 0.8.10 expands a string as often as it finds references in it, and puts no bound on what it
-becomes: ``a`` = ``{{b}}{{b}}``, ``b`` = ``{{c}}{{c}}``, … doubles with every level. The parser here takes the place
-of pystachio's: the same rules, but each round is charged to the reading's budget before its text is
-made. It also keeps ``{{&x}}`` (a literal ``{{x}}``) as it stands, because the executor expands once more.
+becomes: ``a`` = ``{{b}}{{b}}``, ``b`` = ``{{c}}{{c}}``, … doubles with every level. The parser here
+takes the place of pystachio's: the same rules, but each round is charged to the reading's budget before
+its text is made. It also keeps ``{{&x}}`` (a literal ``{{x}}``) as it stands, because the executor
+expands once more.
 """
 
 from __future__ import annotations
 
 from pystachio import basic
+from pystachio.base import Object
 from pystachio.naming import Namable, Ref
 from pystachio.parsing import MustacheParser
 
 from gateway.jobs.faults import Fault, shown
 from gateway.jobs.limits import Budget, current_budget
+from gateway.jobs.weights import weigh
 
 _RAW_ALIAS = "{{&"
 
 
-class BoundedParser(MustacheParser):  # type: ignore[misc]  # pystachio is untyped
+class BoundedParser(MustacheParser):
     """pystachio's parser with a bound on what it makes."""
 
     @classmethod
@@ -53,33 +56,43 @@ def _split(stream: str) -> list[str | Ref]:
     return parts
 
 
-def _find(
-    ref: Ref, found: dict[Ref, object], namables: tuple[Namable, ...], budget: Budget
-) -> bool:
+def _find(ref: Ref, found: dict[Ref, object], namables: tuple[Namable, ...], budget: Budget) -> bool:
     if ref in found:
         return True
     for namable in namables:
-        budget.step()
+        budget.step(1 + len(getattr(namable, "_table", ())) // 20)  # it is searched through
         try:
             found[ref] = namable.find(ref)
-        except (Namable.Error, ValueError):
+        except (Namable.Error, ValueError, IndexError):
             continue
         return True
     return False
 
 
 def _join(parts: list[str | Ref], found: dict[Ref, object], budget: Budget) -> str:
+    known: dict[Ref, str] = {}
     texts = []
     length = 0
     for part in parts:
-        text = str(found.get(part, part)) if isinstance(part, Ref) else part
-        length += len(text)
         budget.step()
+        if isinstance(part, Ref):
+            if part not in known:
+                known[part] = _text(found.get(part, part), budget)
+            text = known[part]
+        else:
+            text = part
+        length += len(text)
         if length > budget.limits.text_chars:
             budget.text(length)
         texts.append(text)
     budget.text(length)
     return "".join(texts)
+
+
+def _text(value: object, budget: Budget) -> str:
+    if isinstance(value, Object):
+        budget.step(min(weigh(value), 10**9))
+    return str(value)
 
 
 # pystachio's simple types look the parser up in their module; there is no other way to give them one.

@@ -36,8 +36,8 @@ from gateway.jobs.values import (
     same_keys,
     text_of,
     truth,
-    weigh,
 )
+from gateway.jobs.weights import weigh
 
 # What Python's own functions raise for wrong arguments; anything else is a defect of ours.
 _WRONG_ARGUMENTS = (TypeError, ValueError, KeyError, IndexError, OverflowError, ZeroDivisionError)
@@ -381,5 +381,7 @@ def check_address(name: Any) -> str:
     try:
         Ref.from_address(name)
     except Ref.InvalidRefError:
-        raise Fault(f"{shown(name)} is not a name such as x, profile.cpu or docker.image[a][b]") from None
+        raise Fault(
+            f"{shown(name)} is not a name such as x, profile.cpu or docker.image[a][b]"
+        ) from None
     return str(name)

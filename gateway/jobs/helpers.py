@@ -38,12 +38,10 @@ def simple_task(notes: Notes, name: Any, command: Any) -> Any:
 
 def sequential(task: Any) -> Any:
     """``Tasks.sequential(task)``: the processes of ``task`` run one after the other."""
-    _check_task(task)
-    if list(task.constraints() if task.constraints() is not Empty else []):
+    if _parts(task, "constraints"):
         raise Fault("a task that has constraints cannot be made sequential; leave out one of the two")
-    if task.processes() is Empty:
-        return task
-    return task(constraints=order(*task.processes()))
+    processes = _parts(task, "processes")
+    return task(constraints=order(*processes)) if processes else task
 
 
 def combine(notes: Notes, *tasks: Any, **fields: Any) -> Any:
@@ -59,8 +57,8 @@ def concat(notes: Notes, *tasks: Any, **fields: Any) -> Any:
         return build(schema.Task, fields, notes)
     constraints = _constraints(tasks)
     for first, second in pairwise(tasks):
-        for before in _processes(first):
-            for after in _processes(second):
+        for before in _parts(first, "processes"):
+            for after in _parts(second, "processes"):
                 if before != after:
                     constraints.extend(order(before, after))
     return _merged(notes, tasks, fields, max, constraints)
@@ -103,23 +101,16 @@ def _process_name(process: Any) -> Any:
     raise Fault(f"order() takes processes or their names, not {describe(process)}")
 
 
-def _check_task(task: Any) -> None:
+def _parts(task: Any, field: str) -> list[Any]:
+    """The list in a task's ``processes`` or ``constraints``; empty if there is none."""
     if not isinstance(task, schema.Task):
         raise Fault(f"expects a Task, not {describe(task)}")
-
-
-def _processes(task: Any) -> list[Any]:
-    _check_task(task)
-    return [] if task.processes() is Empty else list(task.processes())
+    parts = getattr(task, field)()
+    return [] if parts is Empty else list(parts)
 
 
 def _constraints(tasks: Iterable[Any]) -> list[Any]:
-    return _distinct(
-        constraint
-        for task in tasks
-        if (_check_task(task) or task.constraints()) is not Empty
-        for constraint in task.constraints()
-    )
+    return _distinct(constraint for task in tasks for constraint in _parts(task, "constraints"))
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
@@ -140,7 +131,7 @@ def _merged(
     constraints: list[Any],
 ) -> Any:
     """All the processes in one task, which is otherwise the last one, with ``fields`` changed."""
-    processes = _distinct(process for task in tasks for process in _processes(task))
+    processes = _distinct(process for task in tasks for process in _parts(task, "processes"))
     resources = {
         name: join([_amount(task, name) for task in tasks]) for name in ("cpu", "ram", "disk", "gpu")
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from pystachio import Struct
 
+from gateway.jobs import text as texts
 from gateway.jobs.builtins import TRANSPARENT, Builtin, Module, modules, standard_names
 from gateway.jobs.coercion import Notes, describe
 from gateway.jobs.expressions import Expressions
@@ -18,7 +19,6 @@ from gateway.jobs.scopes import Function, Scope, check_name
 from gateway.jobs.source import Source
 from gateway.jobs.types import make_struct
 from gateway.jobs.values import binary, item, items_of, key_of, set_item, text_of, truth
-from gateway.jobs import text as texts
 
 _NO_STATEMENT: dict[type[ast.AST], str] = {
     ast.While: "'while' is not part of the language; use 'for … in range(…)'",
@@ -179,8 +179,8 @@ class Interpreter(Expressions):
         if TRANSPARENT.fullmatch(name):
             return None
         raise ImportFault(
-            f"{shown(name)} cannot be imported: there are only {', '.join(sorted(self._modules))}; values "
-            "from outside are given with the request (?bind=NAME=VALUE) and written {{NAME}}"
+            f"{shown(name)} cannot be imported: there are only {', '.join(sorted(self._modules))}; "
+            "values from outside are given with the request (?bind=NAME=VALUE) and written {{NAME}}"
         )
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> None:
@@ -196,9 +196,9 @@ class Interpreter(Expressions):
             if isinstance(line, ast.Expr | ast.Assign | ast.Pass):
                 self._statement(line, inner)
             else:
-                raise Fault(
-                    "a struct has fields only: name = String, or Required(…), or Default(…)"
-                ).at(self.place(line))
+                raise Fault("a struct has fields only: name = String, or Required(…), or Default(…)").at(
+                    self.place(line)
+                )
         scope.names[check_name(node.name)] = make_struct(node.name, inner.names)
 
     def _def(self, node: ast.FunctionDef, scope: Scope) -> None:
@@ -208,14 +208,16 @@ class Interpreter(Expressions):
         positional = [a.arg for a in (*spec.posonlyargs, *spec.args)]
         defaults = {
             name: self.expression(value, scope)
-            for name, value in zip(positional[len(positional) - len(spec.defaults) :], spec.defaults, strict=True)
+            for name, value in zip(
+                positional[len(positional) - len(spec.defaults) :], spec.defaults, strict=True
+            )
         }
         for argument, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
             if value is not None:
                 defaults[argument.arg] = self.expression(value, scope)
-        for argument in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs, spec.vararg, spec.kwarg):
-            if argument is not None:
-                check_name(argument.arg)
+        variable = [argument for argument in (spec.vararg, spec.kwarg) if argument is not None]
+        for argument in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *variable):
+            check_name(argument.arg)
         scope.names[check_name(node.name)] = Function(node, defaults, scope)
 
     def call_function(self, function: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -241,8 +243,12 @@ class Interpreter(Expressions):
         return self._block(node.orelse, scope)
 
     def _if(self, node: ast.If, scope: Scope) -> _Flow:
-        chosen = node.body if truth(self.expression(node.test, scope)) else node.orelse
-        return self._block(chosen, scope)
+        """Goes along ``elif`` in a loop: in the tree each is nested in the one before."""
+        while not truth(self.expression(node.test, scope)):
+            if len(node.orelse) != 1 or not isinstance(node.orelse[0], ast.If):
+                return self._block(node.orelse, scope)
+            node = node.orelse[0]
+        return self._block(node.body, scope)
 
     def _try(self, node: ast.Try, scope: Scope) -> _Flow:
         depth = self.budget.depth

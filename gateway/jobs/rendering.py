@@ -1,7 +1,7 @@
 """A job of the model -> plain data, every reference filled in that can be.
 
-The same result as pystachio's ``job.interpolate()[0].get()``, in one walk that knows where it is: it collects
-all problems with their paths, and the references that stay open.
+The same result as pystachio's ``job.interpolate()[0].get()``, in one walk that knows where it is: it
+collects all problems with their paths, and the references that stay open.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.jobs.limits import current_budget
 
 Origin = Callable[[Object], Position | None]
 
-_PLAIN = {String: str, Integer: int, Float: (int, float), Boolean: bool}
+_PLAIN: dict[type, Any] = {String: str, Integer: int, Float: (int, float), Boolean: bool}
 
 
 class Rendering:
@@ -41,16 +41,18 @@ class Rendering:
         self.origin = origin
 
 
-def render(job: Structural, origin: Origin) -> Rendering:
-    """Returns ``job`` as plain data; ``origin`` tells where in the text a value was made, if known."""
+def render(job: Structural, source: Structural, origin: Origin) -> Rendering:
+    """Returns ``job`` as plain data.
+
+    ``source`` is the job before it was bound; ``origin`` tells where in the text a value was made, if
+    that is known.
+    """
     rendering = Rendering(origin)
-    rendering.data = _value(job, job, "", rendering, origin(job))
+    rendering.data = _value(job, source, "", rendering, origin(source))
     return rendering
 
 
-def _value(
-    value: Any, source: Any, path: str, out: Rendering, place: Position | None
-) -> Any:
+def _value(value: Any, source: Any, path: str, out: Rendering, place: Position | None) -> Any:
     """``value`` is ``source`` within its scopes; ``source`` is the object that the author made."""
     current_budget().step()
     place = out.origin(source) or place
@@ -106,9 +108,8 @@ def _leaf(value: Any, path: str, out: Rendering, place: Position | None) -> Any:
     except RecursionError:
         out.faults.append(Fault(f"{path}: {shown(value._value)} leads back to itself", place))
         return None
-    except (ValueError, OverflowError) as error:
-        found = getattr(error, "found", None)
-        out.faults.append(_mismatch(value, path, place, found))
+    except (ValueError, OverflowError):
+        out.faults.append(_mismatch(value, path, place, value._value))
         return None
     for ref in unbound:
         name = ref.address() if isinstance(ref, Ref) else str(ref)
@@ -116,29 +117,29 @@ def _leaf(value: Any, path: str, out: Rendering, place: Position | None) -> Any:
         out.places.setdefault(name, place)
     plain = interpolated.get()
     if unbound and not isinstance(value, String):
-        out.faults.append(
-            Fault(
-                f"{path}: expects {expected(type(value))}; {shown(plain)} is not known before the "
-                "task runs" if _all_at_run_time(unbound) else
-                f"{path}: expects {expected(type(value))}; {shown(plain)} is not known",
-                place,
-            )
-        )
+        if _all_at_run_time(unbound):
+            kind = expected(type(value))
+            said = f"{path}: expects {kind}; {shown(plain)} is known only when the task runs"
+            out.faults.append(Fault(said, place))
         return None
     if isinstance(plain, str):
         _check_text(plain, path, out, place)
     if isinstance(value, EnumContainer):
         fits = plain in type(value).VALUES
     else:
-        fits = isinstance(plain, _PLAIN[type(value)])
+        fits = isinstance(plain, _PLAIN[type(value)]) and not _is_excessive(plain)
     if not fits:
         out.faults.append(_mismatch(value, path, place, plain))
     return plain
 
 
+def _is_excessive(value: Any) -> bool:
+    """Whether a number is beyond what JSON, Thrift and Mesos carry."""
+    return isinstance(value, int | float) and not -(2**63) < value < 2**63
+
+
 def _mismatch(value: Any, path: str, place: Position | None, found: Any) -> Fault:
-    stands = value._value if found is None else found
-    return Fault(f"{path}: expects {expected(type(value))}, not {shown(stands)}", place)
+    return Fault(f"{path}: expects {expected(type(value))}, not {shown(found)}", place)
 
 
 def is_run_time(name: str) -> bool:

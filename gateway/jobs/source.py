@@ -72,7 +72,9 @@ class Source:
     def _explain(self, error: SyntaxError, line: int) -> str:
         words = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
         if _OLD_PRINT.match(words.strip()) and "(" not in words.strip()[:7]:
-            return "print is a function: write print(…), or remove the line, since nothing is printed here"
+            return (
+                "print is a function: write print(…), or remove the line, since nothing is printed here"
+            )
         return f"this is not valid syntax: {printable(error.msg)}"
 
     def position(self, node: ast.AST) -> Position:

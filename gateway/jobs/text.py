@@ -1,7 +1,7 @@
 """Texts in the language: methods, ``%`` and ``.format``, none of which may grow beyond the budget.
 
-``str`` itself is not enough: ``'%1000000000d' % 1`` makes a gigabyte, and ``'{0.__class__}'.format(x)`` reads
-attributes. So widths are bounded, and a field of ``.format`` is a position or a name, nothing more.
+``str`` itself is not enough: ``'%1000000000d' % 1`` makes a gigabyte, and ``'{0.__class__}'.format(x)``
+reads attributes. So widths are bounded, and a field of ``.format`` is a position or a name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ _PERCENT = re.compile(
     re.DOTALL,
 )
 _SPEC = re.compile(r"(?:.?[<>=^])?[-+ ]?z?#?0?(\d*)[,_]?(?:\.(\d+))?[a-zA-Z%]?", re.DOTALL)
-_PLAIN = (
-    "strip lstrip rstrip lower upper title capitalize swapcase startswith endswith find rfind index "
-    "rindex count split rsplit splitlines partition rpartition isdigit isalpha isalnum islower isupper "
-    "isspace isidentifier removeprefix removesuffix"
-).split()
+_PLAIN = re.compile(
+    r"[lr]?strip|lower|upper|title|capitalize|swapcase|startswith|endswith|r?find|r?index|count|r?split|"
+    r"splitlines|r?partition|is(digit|alpha|alnum|lower|upper|space|identifier)|remove(prefix|suffix)"
+)
 
 
 def text_method(text: str, name: str) -> Callable[..., Any] | None:
@@ -34,7 +33,7 @@ def text_method(text: str, name: str) -> Callable[..., Any] | None:
     special = _SPECIAL.get(name)
     if special is not None:
         return lambda *args, **kwargs: special(text, *args, **kwargs)
-    if name in _PLAIN:
+    if _PLAIN.fullmatch(name):
         return lambda *args, **kwargs: _plain(text, name, args, kwargs)
     return None
 
@@ -111,7 +110,7 @@ def _argument(field: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> A
         return kwargs[field]
     if not field.isidentifier():
         raise Fault(
-            f"{{{shown(field)[1:-1]}}} is not possible in .format(): a field is {{}}, {{0}} or {{name}}; "
+            f"{{{shown(field)[1:-1]}}} is not possible in .format(), only {{}}, {{0}} and {{name}}: "
             "attributes and items cannot be reached from inside a text"
         )
     raise Fault(f".format() has no value for {{{shown(field)[1:-1]}}}; double the braces to keep them")
@@ -186,7 +185,8 @@ def _percent_one(match: re.Match[str], value: Any) -> str:
             raise Fault(f"{shown(match[0])} takes a number, not {describe(value)}; write %s")
     else:
         raise Fault(
-            f"{shown(match[0])} is not a format; write %s for a text, %d for a number, %% for a percent sign"
+            f"{shown(match[0])} is not a format; write %s for a text, %d for a number, "
+            "%% for a percent sign"
         )
     precision = f".{match['precision']}" if match["precision"] is not None else ""
     try:

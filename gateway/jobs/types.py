@@ -13,7 +13,7 @@ from pystachio.container import ListContainer, MapContainer
 from gateway.jobs.coercion import describe
 from gateway.jobs.faults import Fault
 from gateway.jobs.limits import current_budget
-from gateway.jobs.values import weigh
+from gateway.jobs.weights import weigh
 
 _HEAVIEST = 5000
 

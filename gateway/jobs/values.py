@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pystachio import Empty
 from pystachio.base import Object
 from pystachio.basic import SimpleObject
-from pystachio.choice import ChoiceContainer
-from pystachio.composite import Structural
 from pystachio.container import ListContainer, MapContainer
 
 from gateway.jobs.coercion import describe, display_name
 from gateway.jobs.faults import Fault, shown, suggestion
 from gateway.jobs.limits import current_budget
+from gateway.jobs.weights import weigh
 
 _ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("+", operator.add),
@@ -40,30 +38,6 @@ _ORDERINGS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 class Environ(dict[str, str]):
     """``os.environ``: only what the gateway says of the caller, nothing of the server's."""
-
-
-def weigh(value: Any, memo: dict[int, int] | None = None) -> int:
-    """Returns how many values a walk through ``value`` would visit, shared ones as often as met."""
-    memo = {} if memo is None else memo
-    known = memo.get(id(value))
-    if known is not None:
-        return known
-    current_budget().step()
-    weight = 1 + sum(weigh(part, memo) for part in _parts(value))
-    memo[id(value)] = weight
-    return weight
-
-
-def _parts(value: Any) -> Sequence[Any]:
-    if isinstance(value, Structural):
-        return [part for part in value._schema_data.values() if part is not Empty]
-    if isinstance(value, ListContainer):
-        return list(value._values)
-    if isinstance(value, MapContainer):
-        return [part for pair in value._map for part in pair]
-    if isinstance(value, ChoiceContainer):
-        return [value._value]
-    return ()
 
 
 def charge(value: Object) -> Object:
@@ -190,11 +164,9 @@ def binary(op: ast.operator, left: Any, right: Any) -> Any:
     sign, function = _ARITHMETIC[type(op)]
     if isinstance(left, int | float) and isinstance(right, int | float):
         return _arithmetic(sign, function, left, right)
-    if sign == "+":
-        for kind in (str, list, tuple):
-            if isinstance(left, kind) and isinstance(right, kind):
-                _charge_length(left, len(left) + len(right))
-                return left + right
+    if sign == "+" and isinstance(left, str | list | tuple) and type(left) is type(right):
+        _charge_length(left, len(left) + len(right))
+        return operator.add(left, right)
     if sign == "*":
         for many, count in ((left, right), (right, left)):
             if isinstance(many, str | list | tuple) and isinstance(count, int):

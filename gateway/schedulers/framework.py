@@ -151,8 +151,6 @@ class FrameworkBackend:
             ) from None
 
 
-
-
 def _spec(submission: Submission) -> JobSpec:
     assert submission.spec is not None, "this backend does not read job configurations itself"
     return submission.spec

@@ -105,9 +105,7 @@ class Registry:
         return {"ready": not problems, "problems": problems, "clusters": clusters}
 
 
-def internal(
-    clusters: Iterable[Cluster], own: str, make: Callable[[str], SchedulerBackend]
-) -> Registry:
+def internal(clusters: Iterable[Cluster], own: str, make: Callable[[str], SchedulerBackend]) -> Registry:
     """Returns the registry of ``--executor internal``: ``own`` and what has no other scheduler."""
     here = {own} | {cluster.name for cluster in clusters if cluster.location is None}
     elsewhere = [c for c in clusters if c.location is not None and c.name != own]
@@ -121,5 +119,3 @@ def external(clusters: Iterable[Cluster], make: Callable[[str], SchedulerBackend
     """
     known = [cluster.name for cluster in clusters]
     return Registry({name: make(name) for name in known}, any_cluster=None if known else make)
-
-

@@ -13,10 +13,12 @@ class Cluster(Master):
     """One agent with plenty; a task that is launched runs until it is killed.
 
     ``launched`` has every task id in the order of the ACCEPTs, ``running`` those alive.
-    An update is sent again at each subscription until it is acknowledged, as an agent does.
+    An update is sent again at each subscription until it is acknowledged, as an agent does;
+    ``one_by_one``: the next only then.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, one_by_one: bool = False) -> None:
+        self._one_by_one = one_by_one
         self.launched: list[str] = []
         self.running: dict[str, dict[str, Any]] = {}
         self.killed: list[str] = []
@@ -41,8 +43,7 @@ class Cluster(Master):
         with self._lock:
             self.accept_subscription(request)
             self._offered.clear()
-            for status in self.pending.values():
-                request.connection.event({"type": "UPDATE", "update": {"status": status}})
+            self._send_pending(request.connection)
             self._offer(request.connection)
         return True
 
@@ -62,6 +63,8 @@ class Cluster(Master):
                 case "ACKNOWLEDGE":
                     self.acknowledged.append(call["acknowledge"]["task_id"]["value"])
                     self.pending.pop(call["acknowledge"]["uuid"], None)
+                    if self._one_by_one:
+                        self._send_pending(stream)
                 case "RECONCILE":
                     self._reconcile(call["reconcile"]["tasks"], stream)
         return False
@@ -125,7 +128,13 @@ class Cluster(Master):
             }
             self.pending[uuid] = status
             target = stream or self.subscriptions[-1].connection
-            target.event({"type": "UPDATE", "update": {"status": status}})
+            if not self._one_by_one or len(self.pending) == 1:
+                target.event({"type": "UPDATE", "update": {"status": status}})
+
+    def _send_pending(self, stream: Any) -> None:
+        pending = list(self.pending.values())
+        for status in pending[:1] if self._one_by_one else pending:
+            stream.event({"type": "UPDATE", "update": {"status": status}})
 
     def _tell(self, task_id: str, state: str, reason: str, stream: Any) -> None:
         status = {

@@ -43,6 +43,7 @@ class Cluster:
         self.root = Path(self._directory.name)
         self.local = LocalMesos(agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options])
         self.address = ""
+        self._count = agents
 
     def start(self) -> None:
         self.address = self.local.start()
@@ -58,12 +59,24 @@ class Cluster:
         path = self.root / "agents" / str(number) / PROCESS_FILE
         return msgspec.json.decode(path.read_bytes(), type=Identity)
 
-    def signal_agent(self, what: int, number: int = 1) -> Identity:
-        who = self.agent_process(number)
-        os.kill(who.pid, what)
-        if what in {signal.SIGKILL, signal.SIGUSR1}:
-            until(lambda: not alive(who), "the agent ends")
-        return who
+    def tell_agent(self, number: int, agent: int = 1) -> None:
+        os.kill(self.agent_process(agent).pid, number)
+
+    def kill_agent(self, agent: int = 1) -> None:
+        """Ends an agent's process with SIGKILL."""
+        who = self.agent_process(agent)
+        os.kill(who.pid, signal.SIGKILL)
+        until(lambda: not alive(who), "the agent ends")
+
+    def await_acknowledged(self) -> None:
+        """Waits until the agent has the framework's acknowledgement of an update."""
+        journals = list(self.root.glob("agents/*/meta/executors/*.journal"))
+        until(lambda: any(b'"ack"' in p.read_bytes() for p in journals), "the acknowledgement arrives")
+
+    def await_agents(self, count: int | None = None) -> None:
+        """Waits until all agents are there."""
+        wanted = self._count if count is None else count
+        until(lambda: self.state()["activated_slaves"] == wanted, "the agents are there")
 
     def agent_address(self, number: int = 1) -> str:
         """Where the n-th agent listens, as the master knows it."""

@@ -21,11 +21,11 @@ Json = dict[str, Any]
 # Values that differ from run to run: compared by type only. A path is the dotted way to a value.
 VOLATILE = re.compile(
     r"(^|\.)(timestamp|nanoseconds|executor_pid|build_date|build_time|build_user|git_sha|port|pid|start_time"
-    r"|elected_time|registered_time|reregistered_time|unregistered_time|mtime|heartbeat_interval_seconds)$"
+    r"|elected_time|leader|registered_time|reregistered_time|unregistered_time|mtime|heartbeat_interval_seconds)$"
 )
 # Where an id stands, that is the name of what changes from run to run.
 IDS = re.compile(
-    r"(^|\.)(value|id|uuid|Mesos-Stream-Id|slave_id|framework_id|executor_id|container|container_id|directory|path)$"
+    r"(^|\.)(value|id|uuid|mesos-stream-id|slave_id|framework_id|executor_id|container|container_id|directory|path)$"
 )
 EXECUTOR = "while [ ! -e exit ]; do sleep 0.02; done; exit $(cat exit)"
 
@@ -122,7 +122,8 @@ def _amounts(resources: list[Json]) -> list[Any]:
 class Replay:
     """One scenario. ``accepts`` are the requests that the recording leaves out, in their order.
 
-    ``notes``: what to do at a note that holds this text. ``executor_exits``: exit statuses of executors
+    ``notes``: what to do at a note that holds this text. ``before``: what to do before the first request
+    of a connection. ``executor_exits``: exit statuses of executors
     whose connection the recording closes.
     """
 
@@ -135,6 +136,7 @@ class Replay:
         *,
         accepts: list[Callable[[Replay], Json]] | None = None,
         notes: dict[str, Callable[[Replay], None]] | None = None,
+        before: dict[tuple[str, int], Callable[[Replay], None]] | None = None,
         executor_exits: dict[str, int] | None = None,
         texts: dict[str, str] | None = None,
         skip: Callable[[Json], bool] = lambda entry: False,
@@ -146,6 +148,7 @@ class Replay:
         self._sandbox = sandbox
         self._accepts = list(accepts or [])
         self._notes = notes or {}
+        self._before = before or {}
         self._exits = executor_exits or {}
         self._skip = skip
         self.calls: dict[tuple[str, int], Connection] = {}
@@ -198,6 +201,7 @@ class Replay:
         return self._executor_address() if link == "executor-agent" else self.master
 
     def _request(self, key: tuple[str, int], entry: Json) -> None:
+        self._before.pop(key, lambda _: None)(self)
         method, path, _ = entry["line"].split()
         drop = {"host", "content-length", "user-agent", "accept-encoding"}
         headers = {k: self.names.live(v) for k, v in entry["headers"] if k.lower() not in drop}
@@ -215,7 +219,7 @@ class Replay:
     def _subscribe(self, key: tuple[str, int], path: str, body: Json, headers: dict[str, str]) -> None:
         executor_id = body.get("executor_id", {}).get("value", "")
         if executor_id in self.launched:
-            until((self._sandbox(executor_id) / "stderr").exists, "the executor has been started")
+            until(lambda: (self._sandbox(executor_id) / "stderr").exists(), "the executor has been started")
         stream = Stream(self._address(key[0]), path, body, headers)
         self.streams[key] = self._answers[key] = stream
         if key[0] == "executor-agent":
@@ -239,9 +243,10 @@ class Replay:
         answer = self._answers.pop(key)
         status = entry["line"].removeprefix("HTTP/1.1 ")
         assert f"{answer.status} {answer.reason}" == status, getattr(answer, "text", "")
-        ignored = {"date", "content-length"}
-        recorded = {k: v for k, v in entry["headers"] if k.lower() not in ignored}
-        live = {k: v for k, v in answer.headers if k.lower() not in ignored}
+        # Tornado says "Connection: close" to who asked for it; Mesos just closes. Names have no case.
+        ignored = {"date", "content-length"} | ({"connection"} if answer.status != 200 else set())
+        recorded = {k.lower(): v for k, v in entry["headers"] if k.lower() not in ignored}
+        live = {k.lower(): v for k, v in answer.headers if k.lower() not in ignored}
         assert answer.header("Date")
         compare(recorded, live, self.names)
         if isinstance(answer, Answer):
@@ -253,7 +258,9 @@ class Replay:
 
     def _event(self, key: tuple[str, int], entry: Json) -> None:
         recorded = entry["json"]
-        stream = self.streams[key]
+        stream = self.streams.get(key)
+        if stream is None:
+            return  # it crossed the end of the connection
         taken = self._taken.setdefault(key, set())
         wanted = identity(self.names.live_json(recorded))
         deadline = time.monotonic() + PATIENCE
@@ -291,7 +298,7 @@ class Replay:
             and e["json"]["executor_id"]["value"] == executor_id
             for e in self.entries[position:]
         )
-        if executor_id is not None and not again:
+        if executor_id is not None and not again and executor_id not in self._executors.values():
             self.end_executor(executor_id)
 
     def end_executor(self, executor_id: str) -> None:

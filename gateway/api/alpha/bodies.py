@@ -1,0 +1,37 @@
+"""The bodies of the alpha API. The order of the fields is part of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def done(key: str) -> dict[str, Any]:
+    """What every successful change of a job answers."""
+    return {"status": "success", "key": key, "count": 1, "job": key}
+
+
+def listing(key: str, jobs: Sequence[str], following: str | None = None) -> dict[str, Any]:
+    """A list of jobs by position, from "1"; ``following`` is the marker of the next page."""
+    body: dict[str, Any] = {
+        "status": "success",
+        "key": key,
+        "count": len(jobs),
+        "jobs": {str(position): job for position, job in enumerate(jobs, 1)},
+    }
+    if following is not None:
+        body["next"] = following
+    return body
+
+
+def job_failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
+    return {"status": "failure", "key": key, "count": 0, "job": [], "errors": list(errors)}
+
+
+def list_failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
+    return {"status": "failure", "key": key, "count": 0, "jobs": {}, "errors": list(errors)}
+
+
+def failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
+    """The failure of what is no job and no list."""
+    return {"status": "failure", "errors": list(errors)}

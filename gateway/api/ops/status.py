@@ -1,0 +1,33 @@
+"""How the gateway is: /health for people and load balancers, /metrics for Prometheus."""
+
+from __future__ import annotations
+
+from gateway.api.alpha import bodies
+from gateway.api.http import Answer, Call, Route
+from gateway.context import VERSION
+from gateway.metrics import CONTENT_TYPE
+
+
+async def health(call: Call) -> Answer:
+    """200 when ready, 503 with the problems when not; ``?live``: 200 as long as anybody answers."""
+    if call.query.flag("live"):
+        return Answer({"status": "success", "live": True, "version": VERSION})
+    state = call.gateway.operations.registry.health()
+    body = {
+        "status": "success" if state["ready"] else "failure",
+        "ready": state["ready"],
+        "problems": state["problems"],
+        "clusters": state["clusters"],
+        "version": VERSION,
+    }
+    return Answer(body, status=200 if state["ready"] else 503)
+
+
+async def metrics(call: Call) -> Answer:
+    return Answer(call.gateway.metrics.text(), content_type=CONTENT_TYPE)
+
+
+ROUTES = (
+    Route("GET", "/health", health, "Ready, or why not", bodies.failed, query=("live",)),
+    Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed),
+)

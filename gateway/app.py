@@ -1,0 +1,71 @@
+"""The Tornado application: the routes of every api."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import msgspec
+from tornado.routing import URLSpec
+from tornado.web import Application, RequestHandler
+
+from gateway.api.alpha import instances, jobs
+from gateway.api.http import Route
+from gateway.api.ops import events, status
+from gateway.api.resource import Resource
+from gateway.context import Gateway
+
+log = logging.getLogger("gateway.access")
+
+# First match wins: what is fixed stands before what is not.
+ROUTES: tuple[Route, ...] = (*status.ROUTES, *events.ROUTES, *jobs.ROUTES, *instances.ROUTES)
+
+
+def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """Returns the routes with /alpha/job/… beside each /alpha/jobs/…, as the documents have it."""
+    found = []
+    for route in routes:
+        found.append(route)
+        if route.pattern.startswith("/alpha/jobs/"):
+            alias = route.pattern.replace("/alpha/jobs/", "/alpha/job/", 1)
+            found.append(msgspec.structs.replace(route, pattern=alias))
+    return tuple(found)
+
+
+def by_resource(routes: Iterable[Route]) -> dict[str, dict[str, Route]]:
+    """Returns the routes of each pattern by method, in the order of the patterns."""
+    resources: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        methods = resources.setdefault(route.pattern, {})
+        if route.method in methods:
+            raise ValueError(f"{route.method} {route.pattern} is routed twice")
+        methods[route.method] = route
+    return resources
+
+
+def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
+    """Returns the application of a gateway."""
+    handlers = [
+        URLSpec(next(iter(methods.values())).regex, Resource, {"gateway": gateway, "routes": methods})
+        for methods in by_resource(with_aliases(routes)).values()
+    ]
+    return Application(
+        handlers,
+        default_handler_class=Resource,
+        default_handler_args={"gateway": gateway, "routes": {}},
+        log_function=log_access,
+    )
+
+
+def log_access(handler: RequestHandler) -> None:
+    """Logs one answered request; the repr keeps whatever a path holds on one line."""
+    request = handler.request
+    log.log(
+        logging.WARNING if handler.get_status() >= 500 else logging.INFO,
+        "%d %s %r %s %.1fms",
+        handler.get_status(),
+        request.method,
+        request.path[:500],
+        request.remote_ip,
+        1000.0 * request.request_time(),
+    )

@@ -1,0 +1,184 @@
+"""From options to the parts of a gateway: what is started, in which order, and how it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from framework.clock import Clock
+from framework.core.settings import Settings
+from framework.local.launcher import LocalMesos
+from framework.mesos.driver import FrameworkSettings, MesosDriver
+from framework.mesos.executors import ExecutorSettings
+from framework.model.errors import Invalid
+from framework.service import SchedulerService
+from framework.storage import Storage
+from gateway.context import Gateway
+from gateway.events import EventHub
+from gateway.jobs.limits import Limits
+from gateway.jobs.sandbox import JobReader, evaluation_workers
+from gateway.logs import AgentFiles
+from gateway.metrics import Metrics
+from gateway.operations import Operations
+from gateway.options import Options
+from gateway.policy import Policy, read_policy
+from gateway.pool import Mode, Pool
+from gateway.requests import Requests
+from gateway.schedulers import registry
+from gateway.schedulers.command import CommandBackend
+from gateway.schedulers.framework import FrameworkBackend
+from gateway.schedulers.registry import Registry
+from gateway.workers import WorkerProcesses
+
+_ROOT = Path(__file__).resolve().parent.parent
+# Where a Docker daemon is may stand in the environment; the embedded agents' executors need it, too.
+_DOCKER = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+
+
+def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
+    """Starts what ``options`` ask for and returns it; ``stack`` ends it, last things first.
+
+    Raises :class:`Invalid` for options that do not go together, other GatewayErrors for what did
+    not start.
+    """
+    mode = _mode(options.application)
+    rules = read_policy(options.policy) if options.policy else Policy()
+    limits = Limits(source_bytes=min(Limits().source_bytes, options.max_body))
+    processes = options.parallel if mode == "process" else min(options.parallel, os.cpu_count() or 1)
+    workers = stack.enter_context(evaluation_workers(processes, limits))
+    commands = stack.enter_context(
+        WorkerProcesses(options.parallel, preload=[CommandBackend.__module__])
+    )
+    pool = Pool(mode, options.parallel, commands)
+    metrics = Metrics()
+    service = _service(options, stack) if options.executor == "internal" else None
+    # After the service, so that nothing waits for it when the pool's threads are joined.
+    stack.callback(pool.close)
+    clusters = _registry(options, service, pool)
+    hub = EventHub(service)
+    stack.callback(hub.stop)
+    requests = Requests()
+    if service is not None:
+        metrics.scheduler(service.status)
+    metrics.gauges(
+        lambda: {
+            "requests_running": ("Requests being executed", pool.running),
+            "requests_waiting": ("Requests that stand in line", pool.waiting),
+            "streams": ("Open event streams and logs", requests.streams),
+        }
+    )
+    return Gateway(
+        pool=pool,
+        operations=Operations(clusters, JobReader(workers, limits), rules),
+        events=hub,
+        files=AgentFiles(),
+        metrics=metrics,
+        requests=requests,
+        max_body=options.max_body,
+        legacy_status=options.legacy_status,
+    )
+
+
+def _mode(name: str) -> Mode:
+    mode: Mode = name  # type: ignore[assignment]  # the option's choices are the modes
+    return mode
+
+
+# -- what stands behind the clusters ---------------------------------------------------------------
+
+
+def _registry(options: Options, service: SchedulerService | None, pool: Pool) -> Registry:
+    clusters = registry.read_clusters(options.clusters) if options.clusters else ()
+    if service is not None:
+        own = service
+        return registry.internal(
+            clusters, options.cluster_name, lambda name: FrameworkBackend(own, name)
+        )
+    command = shutil.which(options.aurora_command)
+    if command is None:
+        raise Invalid(
+            f"--executor external needs an aurora client: {options.aurora_command!r} is not an "
+            "executable file, nor on the PATH; name one with --aurora-command"
+        )
+    dialect: Any = options.aurora_client
+    return registry.external(
+        clusters,
+        lambda name: CommandBackend(command, dialect, name, pool.isolated, options.aurora_timeout),
+    )
+
+
+def _service(options: Options, stack: contextlib.ExitStack) -> SchedulerService:
+    """Starts the scheduler, and the embedded Mesos before it; ends both without a TEARDOWN."""
+    framework = framework_settings(options)
+    framework.check()
+    executor = executor_settings(options)
+    executor.check()
+    storage = Storage(options.state)
+    stack.callback(storage.close)
+    master = _local_mesos(options, stack) if options.master == "local" else options.master
+    clock = Clock()
+
+    def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
+        return MesosDriver(master, framework, executor, sink, framework_id=framework_id, clock=clock.now)
+
+    settings = Settings(executor_cpus=executor.cpus, executor_mem_mb=executor.mem_mb)
+    service = SchedulerService(storage, make_driver, settings, clock)
+    service.start()
+    stack.callback(service.stop)
+    return service
+
+
+def _local_mesos(options: Options, stack: contextlib.ExitStack) -> str:
+    local = LocalMesos(
+        options.local_agents,
+        options.local_resources,
+        options.local_attributes,
+        options.local_work_dir,
+    )
+    stack.callback(local.stop)
+    return local.start()
+
+
+def framework_settings(options: Options) -> FrameworkSettings:
+    """Returns what Mesos is told of the framework."""
+    secret = None
+    if options.secret_file is not None:
+        try:
+            secret = options.secret_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(f"the secret cannot be read from {options.secret_file}: {error}") from None
+        if not secret:
+            raise Invalid(f"the secret file {options.secret_file} is empty")
+    return FrameworkSettings(
+        name=options.framework_name,
+        user=options.framework_user,
+        role=options.framework_role,
+        principal=options.principal,
+        secret=secret,
+        failover_timeout=options.failover_timeout,
+    )
+
+
+def executor_settings(options: Options) -> ExecutorSettings:
+    """Returns how agents start the executor: by default as this installation has it."""
+    command, environment = options.executor_command, list[tuple[str, str]]()
+    if not command and not options.executor_uri:
+        # -P: the working directory is a sandbox, and nothing is imported from there.
+        command = f"exec {shlex.quote(sys.executable)} -P -m executor"
+        environment.append(("PYTHONPATH", str(_ROOT)))
+    if options.master == "local":
+        environment += [(name, os.environ[name]) for name in _DOCKER if name in os.environ]
+    pull_policy: Any = options.pull_policy
+    return ExecutorSettings(
+        command=command,
+        uri=options.executor_uri,
+        environment=tuple(environment),
+        task_user=options.task_user,
+        default_image=options.default_image,
+        pull_policy=pull_policy,
+    )

@@ -1,0 +1,322 @@
+"""The scheduler against a small Mesos in which everything that can go wrong does.
+
+Every message is dropped, repeated, swapped or late; the scheduler crashes before its writes are
+committed, after that and before its calls, or half-way through them; masters forget, agents part and
+return. After each step the state must be sound; once the faults stop, what is wanted must run, once.
+MESOS_GATEWAY_LONG=1 runs many more examples.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from framework.core import messages as m
+from framework.core.scheduler import Scheduler
+from framework.core.settings import Settings
+from framework.model.errors import GatewayError
+from framework.model.jobs import JobKey, PartitionPolicy, UpdateSettings
+from framework.model.tasks import ON_AGENT, TERMINAL
+from framework.model.updates import UpdateStatus
+from tests.framework.core.mesos_model import EXECUTOR_CPUS, EXECUTOR_MEM, Mesos
+from tests.framework.core.rig import START, Store, equal_state, ids, spec
+
+LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
+EXAMPLES = 5000 if LONG else 400
+STEPS = 50
+
+KEYS = [JobKey("devcluster", "ann", "prod", name) for name in ("web", "patient", "batch")]
+SETTINGS = Settings(
+    executor_cpus=EXECUTOR_CPUS,
+    executor_mem_mb=EXECUTOR_MEM,
+    history_tasks=4,
+    history_updates=2,
+    reconcile_batch=2,
+)
+# Longer than any of the timeouts and back-offs one after the other.
+BOUND_SECS = 3000.0
+number = st.integers(0, 5)
+wires = st.sampled_from(["calls", "events"])
+
+
+def job(which: int, instances: int, version: int) -> Any:
+    fields: list[dict[str, Any]] = [
+        {"ports": ("http",)},
+        {
+            "partition_policy": PartitionPolicy(reschedule=True, delay_secs=60),
+            "constraints": [("host", "limit:2")],
+        },
+        {"service": False, "max_task_failures": 2},
+    ]
+    strategy, sizes = [("queue", (1,)), ("batch", (2,)), ("variable_batch", (1, 2))][version % 3]
+    update = UpdateSettings(
+        strategy=strategy,  # type: ignore[arg-type]
+        group_sizes=sizes,
+        watch_secs=20,
+        max_per_instance_failures=version // 4,
+        autopause_after_batch=version == 5,
+        rollback_on_failure=version != 3,
+    )
+    return spec(instances, str(version), key=KEYS[which], update=update, **fields[which])
+
+
+class Gateway:
+    """The scheduler with its storage: what a process is, and what remains when it dies."""
+
+    def __init__(self, mesos: Mesos) -> None:
+        self.mesos = mesos
+        self.store = Store()
+        self.new_id = ids()
+        self.crash: str | None = None
+        self.scheduler = Scheduler(SETTINGS, new_id=self.new_id)
+        self._updates = ids()
+
+    def take(self, event: m.Event) -> None:
+        """Handles an event the way the service does, unless the process dies in the middle."""
+        outcome = self.scheduler.handle(event)
+        crash, self.crash = self.crash, None
+        if crash == "before the commit":
+            self.restart()
+            return
+        self.store.apply(outcome.writes)
+        calls = list(outcome.actions)
+        if crash == "after the commit":
+            calls = []
+        elif crash == "between two calls":
+            calls = calls[: len(calls) // 2]
+        if self.mesos.stream is not None:
+            self.mesos.up += [(self.mesos.stream, call) for call in calls]
+        if crash is not None:
+            self.restart()
+
+    def restart(self) -> None:
+        self.mesos.drop_connection()
+        self.mesos.down.clear()
+        self.scheduler = Scheduler(SETTINGS, self.store.snapshot(), new_id=self.new_id)
+
+    def command(self, make: Any, **fields: Any) -> None:
+        if make in (m.StartUpdate, m.StartRestart):
+            fields["update_id"] = self._updates()
+        event = make(at=self.mesos.now, **fields)
+        before = self.scheduler.counts(), self.scheduler.session()
+        try:
+            self.take(event)
+        except GatewayError:
+            assert equal_state(self.store, self.scheduler), "a refused command changed something"
+            assert (self.scheduler.counts(), self.scheduler.session().offers) == (
+                before[0],
+                before[1].offers,
+            )
+
+    def tick(self) -> None:
+        deadline = self.scheduler.next_deadline()
+        if deadline is not None and deadline <= self.mesos.now:
+            self.take(m.Tick(at=self.mesos.now))
+
+
+class Faults(RuleBasedStateMachine):
+    @initialize(partition_aware=st.booleans())
+    def start(self, partition_aware: bool) -> None:
+        self.mesos = Mesos(partition_aware=partition_aware)
+        self.mesos.now = START
+        self.gateway = Gateway(self.mesos)
+        for which in range(len(KEYS)):
+            self.create(which, 2, 1)
+        self.calm(3, 1.0)
+
+    # -- what users do --
+
+    @rule(which=st.integers(0, 2), instances=st.integers(1, 3), version=number)
+    def create(self, which: int, instances: int, version: int) -> None:
+        self.gateway.command(m.CreateJob, spec=job(which, instances, version))
+
+    @rule(which=st.integers(0, 2), instance=st.none() | st.integers(0, 2))
+    def kill(self, which: int, instance: int | None) -> None:
+        chosen = None if instance is None else (instance,)
+        self.gateway.command(m.KillTasks, key=KEYS[which], instances=chosen)
+
+    @rule(which=st.integers(0, 1), instances=st.integers(1, 3), version=number)
+    def update(self, which: int, instances: int, version: int) -> None:
+        self.gateway.command(m.StartUpdate, spec=job(which, instances, version))
+
+    @rule(which=st.integers(0, 2), instance=st.none() | st.integers(0, 2))
+    def restart(self, which: int, instance: int | None) -> None:
+        chosen = None if instance is None else (instance,)
+        settings = UpdateSettings(watch_secs=20)
+        self.gateway.command(m.StartRestart, key=KEYS[which], instances=chosen, settings=settings)
+
+    @rule(which=st.integers(0, 1), what=st.sampled_from([m.AbortUpdate, m.PauseUpdate, m.ResumeUpdate]))
+    def steer(self, which: int, what: Any) -> None:
+        self.gateway.command(what, key=KEYS[which])
+
+    # -- what the network does --
+
+    @rule(wire=wires, n=st.integers(1, 9))
+    def deliver(self, wire: str, n: int) -> None:
+        for _ in range(n):
+            if self._wire(wire):
+                self._pass(wire, 0)
+
+    @rule(wire=wires, how=st.sampled_from(["drop", "swap", "repeat"]), n=number)
+    def meddle(self, wire: str, how: str, n: int) -> None:
+        messages = self._wire(wire)
+        if not messages:
+            self._round(deliver=False)
+        if not messages:
+            return
+        if how == "drop":
+            messages.pop(n % len(messages))
+        elif how == "repeat":
+            messages.append(messages[n % len(messages)])
+        else:
+            self._pass(wire, n % len(messages))
+
+    def _wire(self, name: str) -> list[Any]:
+        return self.mesos.up if name == "calls" else self.mesos.down
+
+    def _pass(self, wire: str, index: int) -> None:
+        stream, message = self._wire(wire).pop(index)
+        if wire == "calls":
+            self.mesos.call(stream, message)
+        elif stream == self.mesos.stream:
+            self.gateway.take(message)
+
+    @rule(kind=st.sampled_from(["connection", "connection", "master"]))
+    def lose_master(self, kind: str) -> None:
+        if kind == "master":
+            self.mesos.restart_master()
+        else:
+            self.mesos.drop_connection()
+        self.gateway.take(m.Disconnected(at=self.mesos.now))
+
+    # -- what the cluster does --
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 20.0, 61.0, 200.0, 400.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.mesos.now += seconds
+        self.gateway.tick()
+
+    @rule(times=st.integers(1, 3), split=st.booleans())
+    def work(self, times: int, split: bool) -> None:
+        for _ in range(times):
+            self._round(split, deliver=False)
+
+    @rule(rounds=st.integers(1, 4), seconds=st.sampled_from([1.0, 10.0]))
+    def calm(self, rounds: int, seconds: float) -> None:
+        """A moment in which nothing goes wrong, so that there is something to go wrong with."""
+        if self.mesos.stream is None:
+            self.mesos.subscribe()
+        for _ in range(rounds):
+            self._round()
+            self.mesos.now += seconds
+
+    @rule(n=number)
+    def fail_task(self, n: int) -> None:
+        self.mesos.fail_task(n)
+
+    @rule(n=number, kind=st.sampled_from(["part", "rejoin", "rejoin", "reboot"]))
+    def change_agent(self, n: int, kind: str) -> None:
+        agents = list(self.mesos.agents.values())
+        getattr(self.mesos, kind)(agents[n % len(agents)])
+
+    # -- what the gateway's machine does --
+
+    @precondition(lambda self: self.gateway.crash is None)
+    @rule(when=st.sampled_from(["before the commit", "after the commit", "between two calls"]))
+    def crash_soon(self, when: str) -> None:
+        self.gateway.crash = when
+
+    # -- what must hold --
+
+    @invariant()
+    def is_sound(self) -> None:
+        if not hasattr(self, "gateway"):
+            return
+        self.gateway.scheduler.validate()
+        assert equal_state(self.gateway.store, self.gateway.scheduler)
+        for agent in self.mesos.agents.values():
+            assert sum(t.task.config.resources.cpus for t in agent.live()) <= agent.cpus
+            ports = [p for t in agent.live() for p in t.task.ports.values()]
+            assert len(ports) == len(set(ports))
+
+    def teardown(self) -> None:
+        if hasattr(self, "gateway"):
+            self._heal()
+
+    def _heal(self) -> None:
+        """The faults stop; within a bounded time what is wanted runs, once, and nothing else."""
+        self.gateway.crash = None
+        for agent in list(self.mesos.agents.values()):
+            self.mesos.rejoin(agent)
+        self.mesos.up.clear()
+        self.gateway.restart()
+        self.mesos.subscribe()
+        end = self.mesos.now + BOUND_SECS
+        while (why := self._unsettled()) and self.mesos.now < end:
+            self._round()
+            for key in self.gateway.scheduler.list_jobs("devcluster", "ann"):
+                self._resume(key)
+            self.is_sound()
+            deadline = self.gateway.scheduler.next_deadline()
+            step = 2.0 if deadline is None else min(10.0, max(1.0, deadline - self.mesos.now))
+            self.mesos.now += step
+        assert not why, f"after {BOUND_SECS} s: {why}"
+
+    def _resume(self, key: JobKey) -> None:
+        updates = self.gateway.scheduler.get_job(key).updates
+        if updates and updates[0].status is UpdateStatus.ROLL_BACK_PAUSED:
+            self.gateway.command(m.AbortUpdate, key=key)
+        elif updates and updates[0].status is UpdateStatus.ROLL_FORWARD_PAUSED:
+            self.gateway.command(m.ResumeUpdate, key=key)
+
+    def _round(self, split: bool = False, *, deliver: bool = True) -> None:
+        """Everybody does what is due; everything is delivered, in order, until the wires are empty."""
+        self.mesos.work()
+        self.mesos.allocate(split)
+        self.gateway.tick()
+        while deliver and (self.mesos.up or self.mesos.down):
+            self._pass("calls" if self.mesos.up else "events", 0)
+
+    def _unsettled(self) -> str:
+        """Returns what is not yet as it is wanted, "" if everything is."""
+        tasks = {task.task_id: task for task in self.gateway.store.tasks.values()}
+        live = self.mesos.live_tasks()
+        for task in live:
+            if task.task_id not in tasks or tasks[task.task_id].state not in ON_AGENT:
+                return f"{task.task_id} runs and should not"
+        running = {task.task_id for task in live}
+        for task in tasks.values():
+            if task.state not in TERMINAL and task.state != "RUNNING":
+                return f"{task.task_id} is {task.state}"
+            if task.state == "RUNNING" and task.task_id not in running:
+                return f"{task.task_id} does not run"
+        for record in self.gateway.store.jobs.values():
+            if record.wanted and not record.spec.config.service:
+                return f"{record.spec.key} has not finished"
+            of_job = {t.instance for t in live if t.key == record.spec.key}
+            if of_job != set(record.wanted):
+                return f"{record.spec.key} runs {of_job}, wanted are {set(record.wanted)}"
+        for update in self.gateway.store.updates.values():
+            if update.is_active:
+                return f"{update.update_id} of {update.key} is {update.status}"
+        return ""
+
+
+@pytest.mark.slow
+def test_whatever_goes_wrong_the_state_is_sound_and_in_the_end_everything_wanted_runs_once() -> None:
+    run_state_machine_as_test(
+        Faults,
+        settings=hypothesis_settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None),
+    )
