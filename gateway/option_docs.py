@@ -40,13 +40,15 @@ def markdown(table: Sequence[Row] = TABLE) -> str:
     lines = ["| option | environment | default | what it does |", "|---|---|---|---|"]
     for row in table:
         names = ", ".join(f"`{flag}`" for flag in row.flags)
-        values = f" `{row.shows}`" if row.shows else ""
-        text = row.text.replace("|", "\\|")
-        lines.append(
-            f"| {names}{values.replace('|', chr(92) + '|')} | `{row.variables[0]}` | {_default(row)} | {text} |"
-        )
+        values = f" `{_escaped(row.shows)}`" if row.shows else ""
+        cells = (names + values, f"`{row.variables[0]}`", _default(row), _escaped(row.text))
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append(f"| `--config` `FILE` | `{PREFIX}CONFIG` | | TOML file with options: `port = 8888` |")
     return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _groups(table: Sequence[Row]) -> Iterable[tuple[str, Iterable[Row]]]:

@@ -183,6 +183,7 @@ def serve(arguments: Sequence[str]) -> int:
                 "--cluster-name=devcluster",
                 f"--state={directory}/state.db",
                 f"--local-work-dir={directory}/mesos",
+                "--log-level=warning",
                 *options,
                 *arguments,
             ]

@@ -19,11 +19,11 @@ import requests.exceptions
 import urllib3.exceptions
 from docker.utils import parse_repository_tag
 
-from executor.identity import state_of
+from executor.environment import ExecutorEnvironment
 from executor.runtimes.base import Notify, TaskContext
 from executor.runtimes.container import DockerRuntime
 from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
-from executor.runtimes.docker_options import LABEL, ContainerOptions
+from executor.runtimes.docker_options import LABEL, ContainerOptions, is_orphan
 
 logger = logging.getLogger(__name__)
 
@@ -153,14 +153,18 @@ class DockerService:
                 self._remover = threading.Thread(target=self._keep_removing, name="removal", daemon=True)
                 self._remover.start()
 
-    def sweep(self) -> int:
-        """Removes the containers whose executor is dead; returns how many there were."""
+    def sweep(self, environment: ExecutorEnvironment) -> int:
+        """Removes the containers whose executor is dead; returns how many there were.
+
+        Where that cannot be told (it ran before a reboot, in another pid namespace), it is an
+        earlier run of this framework's executor on this agent that counts as dead.
+        """
         try:
             listed = self._ask(lambda api: api.containers(all=True, filters={"label": LABEL + "owner"}))
         except (Down, Refused, NoSuchThing) as error:
             logger.debug("no sweep: %s", error)
             return 0
-        orphans = [c for c in listed if state_of(c["Labels"].get(LABEL + "owner", "")) == "dead"]
+        orphans = [c for c in listed if is_orphan(c["Labels"], environment)]
         for container in orphans:
             logger.warning("removing container %s of a dead executor", container["Names"])
             self.discard(container["Id"])

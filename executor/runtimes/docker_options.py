@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from executor.environment import ExecutorEnvironment
+from executor.identity import state_of
 from executor.runtimes.base import CannotRun, TaskContext, task_environment
 from executor.task import Parameter
 
@@ -55,6 +57,16 @@ def labels_of(context: TaskContext) -> dict[str, str]:
         LABEL + "executor-run": environment.run_id,
         LABEL + "owner": context.owner,
     }
+
+
+def is_orphan(labels: Mapping[str, str], environment: ExecutorEnvironment) -> bool:
+    """Returns whether the executor that made a container with these labels is dead."""
+    state = state_of(labels.get(LABEL + "owner", ""))
+    if state != "unknown":
+        return state == "dead"
+    same_agent = labels.get(LABEL + "agent-id") == environment.agent_id
+    same_framework = labels.get(LABEL + "framework-id") == environment.framework_id
+    return same_agent and same_framework and labels.get(LABEL + "executor-run") != environment.run_id
 
 
 def container_options(context: TaskContext, argv: list[str] | None) -> ContainerOptions:

@@ -179,8 +179,10 @@ class ProcessRuntime:
             self._closed = True
         self._watch.remove(self._pid)
         if self._channel is not None and self._reader is not None:
-            self._empty.clear()
-            self._send({"op": "destroy"})
+            with self._lock:
+                if not self._gone:
+                    self._empty.clear()
+                    self._send({"op": "destroy"})
             if not self._empty.wait(10):
                 logger.warning("processes of %s outlive SIGKILL", self._context.payload.task_id)
             self._channel_shutdown()

@@ -151,10 +151,7 @@ class CommandDesk:
         check_spec(spec, self._settings)
         record = self._state.record(spec.key)
         if record is not None and record.is_live:
-            raise Conflict(
-                f"Job {spec.key} already exists. To change it, update it "
-                "(PUT …/update); to start afresh, kill it first (DELETE)"
-            )
+            raise self._exists(record)
         wanted = dict.fromkeys(range(spec.instances), spec.config)
         self._state.save_job(
             Job(spec=spec, created_at=command.at, created_by=command.user, wanted=wanted)
@@ -222,6 +219,8 @@ class CommandDesk:
         check_spec(spec, self._settings)
         check_update_settings(spec, self._settings)
         record = self._active(spec.key)
+        if not record.job.wanted and record.updating is None:
+            raise self._exists(record)
         if not record.job.spec.config.service:
             raise Invalid(
                 f"Updates are not supported for non-service tasks. Job {spec.key} runs as a batch job: "
@@ -297,6 +296,18 @@ class CommandDesk:
         if update is None:
             raise NotFound(f"job {key} has no active update")
         return update
+
+    def _exists(self, record: JobRecord) -> Conflict:
+        key = record.job.spec.key
+        if not record.job.wanted and record.updating is None:
+            return Conflict(
+                f"Job {key} is being killed, {len(record.active)} of its tasks have not ended yet; "
+                "wait for that, then create it"
+            )
+        return Conflict(
+            f"Job {key} already exists. To change it, update it "
+            "(PUT …/update); to start afresh, kill it first (DELETE)"
+        )
 
     def _busy(self, update: Update) -> Conflict:
         if update.kind == "restart":

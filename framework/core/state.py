@@ -59,7 +59,8 @@ class JobRecord:
 
     @property
     def is_live(self) -> bool:
-        return bool(self.job.wanted or self.active)
+        """Whether there is, or may again be, something of it: the job cannot be created anew."""
+        return bool(self.job.wanted or self.active or self.updating)
 
 
 class State:
@@ -231,6 +232,7 @@ class State:
         elif record.updating == update.update_id:
             record.updating = None
             del self.updating[update.key]
+        self._refresh(record)
         self.changes.updates[update.update_id] = update
         self.touched_jobs[update.key] = None
 

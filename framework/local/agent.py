@@ -19,7 +19,7 @@ import msgspec
 from framework.local import containerizer
 from framework.local import resources as res
 from framework.local.endings import Endings
-from framework.local.journal import Journal
+from framework.local.journal import JOURNALS, Journal
 from framework.local.link import Link
 from framework.local.processes import Watch, identify
 from framework.local.registry import replace_file
@@ -45,7 +45,7 @@ class Agent:
         self.start_time = time.time()
         self.frameworks: dict[str, AgentFramework] = {}
         self.reports = Reports(self, config.times.update_retry)
-        self.journal = Journal(self.root / "meta" / "executors")
+        self.journal = Journal(self.root / JOURNALS)
         self.endings = Endings(self)
         self.counters: dict[str, int] = {}
         self.on_registered: Callable[[], None] = lambda: None

@@ -17,13 +17,15 @@ from typing import Any
 
 import msgspec
 
-from framework.local.processes import Identity
+from framework.local.processes import Identity, alive, kill_tree
 from framework.local.runs import Run, TaskRecord
 from framework.local.updates import UpdateManager
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+# Where an agent's journals are, in its directory.
+JOURNALS = Path("meta") / "executors"
 
 
 class Journal:
@@ -86,6 +88,19 @@ class Journal:
 
     def _path(self, container_id: str) -> Path:
         return self._directory / f"{container_id}.journal"
+
+
+def kill_recorded(directory: Path) -> None:
+    """Kills what an agent that is gone has left in ``directory``, its journals' place."""
+    for path in directory.glob("*.journal"):
+        records = list(_records(path))
+        marker = f"MESOS_SANDBOX={records[0]['run']['directory']}" if records else None
+        for record in records:
+            if "process" in record:
+                who = Identity(*record["process"])
+                if alive(who):
+                    log.info("kills process %d, which a dead agent left behind", who.pid)
+                    kill_tree(who.pid, marker)
 
 
 def _records(path: Path) -> Iterator[Json]:

@@ -204,13 +204,14 @@ class Master:
 
     def remove_framework(self, framework: Framework) -> None:
         """Ends a framework for good: its tasks are killed, its stream ends without an ERROR."""
-        if self.frameworks.pop(framework.id, None) is None:
+        if framework.id not in self.frameworks:
             return
         self._cancel_removal(framework)
         self.registry.remove_framework(framework.id)
         for offer in list(framework.offers.values()):
             self.take_back(offer)
         self.drop_inverse_offers(framework.id)
+        del self.frameworks[framework.id]
         for agent in self.agents.values():
             self._hold_until_gone(framework, agent)
         for task in list(framework.tasks.values()):

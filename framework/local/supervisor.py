@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from framework.local.journal import JOURNALS, kill_recorded
 from framework.local.processes import Identity, Watch, identify, send_signal
 from framework.local.registry import replace_file
 from framework.local.settings import AgentConfig
@@ -107,6 +108,12 @@ class _Agent:
             send_signal(self._who, signal.SIGTERM)
 
 
+    def sweep(self) -> None:
+        """Kills the executors of an agent that is gone; blocks."""
+        if self._running() is None:
+            kill_recorded(self._dir / JOURNALS)
+
+
 class Supervisor:
     """All agents of one master."""
 
@@ -118,7 +125,10 @@ class Supervisor:
             agent.start()
 
     async def stop(self, patience: float) -> bool:
-        """Ends every agent; returns whether all were gone within ``patience`` seconds."""
+        """Ends every agent; returns whether all were gone within ``patience`` seconds.
+
+        What agents that died, and were not started again, left behind is killed.
+        """
         for agent in self._agents:
             agent.stop()
         waits = [asyncio.ensure_future(agent.gone.wait()) for agent in self._agents]
@@ -127,6 +137,8 @@ class Supervisor:
         _, pending = await asyncio.wait(waits, timeout=patience)
         for wait in pending:
             wait.cancel()
+        for agent in self._agents:
+            await asyncio.get_running_loop().run_in_executor(None, agent.sweep)
         return not pending
 
 

@@ -94,7 +94,7 @@ class Resource(RequestHandler):
 
     async def _answer(self, segments: tuple[str, ...]) -> Answer | Stream:
         if not self.routes:
-            raise NotFound(f"nothing is found at {self.request.path[:200]}")
+            raise NotFound(_nothing_at(self.request.path))
         route = self.routes.get(self.request.method or "")
         if route is None:
             raise self._wrong_method()
@@ -207,6 +207,13 @@ class Resource(RequestHandler):
     def set_default_headers(self) -> None:
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Content-Type-Options", "nosniff")
+
+
+def _nothing_at(path: str) -> str:
+    hint = ""
+    if path.startswith(("/alpha/job/", "/alpha/jobs/")):
+        hint = "; a job is /alpha/jobs/CLUSTER/ROLE/ENVIRONMENT/NAME"
+    return f"nothing is found at {path[:200]}{hint}"
 
 
 def refuse_foreign_pages(method: str, headers: Any) -> None:

@@ -42,7 +42,10 @@ class BoundedParser(MustacheParser):
             if len(left) == len(before):
                 return stream, left
             stream = _join(parts, found, budget)
-        raise Fault(f"the references in {shown(stream)} lead back to themselves")
+        raise Fault(
+            f"the references in {shown(stream)} lead back to themselves; inside a struct a name stands "
+            "for the struct's own field before any other"
+        )
 
 
 def _split(stream: str) -> list[str | Ref]:

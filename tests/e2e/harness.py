@@ -152,13 +152,14 @@ def local_mesos(directory: Path, *arguments: str, port: int = 0) -> Iterator[Ser
             "-m",
             "framework.local",
             f"--port={port}",
+            "--ready-fd=1",
             f"--work-dir={directory / 'mesos'}",
             *arguments,
         ],
-        "listens on ",
+        '"master": "',
         directory / "mesos.log",
     )
-    server.address = server.address.removeprefix("http://")
+    server.address = server.address.partition('"')[0]
     try:
         yield server
     finally:

@@ -80,16 +80,26 @@ class Bench:
     def __init__(self, directory: Path, runtimes: Runtimes, options: Options | None = None) -> None:
         self.directory = directory
         environment = ExecutorEnvironment("127.0.0.1:1", "F-0000", "e1", "A-S0", str(directory))
-        self.executor = Executor(environment, options or Options(), owner_of(os.getpid()), runtimes.choose)
+        self.executor = Executor(
+            environment, options or Options(), owner_of(os.getpid()), runtimes.choose
+        )
         self.executor.driver = self
         self.updates: list[dict[str, Any]] = []
         self._changed = threading.Condition()
 
     # the driver's side
 
-    def send_update(self, task_id: str, state: str, message: str = "", data: bytes = b"", **more: Any) -> None:
+    def send_update(
+        self, task_id: str, state: str, message: str = "", data: bytes = b"", **more: Any
+    ) -> None:
         with self._changed:
-            update = {"task_id": task_id, "state": state, "message": message, "at": time.monotonic(), **more}
+            update = {
+                "task_id": task_id,
+                "state": state,
+                "message": message,
+                "at": time.monotonic(),
+                **more,
+            }
             self.updates.append({**update, "data": json.loads(data) if data else {}})
             self._changed.notify_all()
 
@@ -141,7 +151,9 @@ class Bench:
 class ExecutorProcess:
     """``python -m executor`` with the environment that a real agent gives it."""
 
-    def __init__(self, recorded: Path, endpoint: str, directory: Path, *arguments: str, **more: str) -> None:
+    def __init__(
+        self, recorded: Path, endpoint: str, directory: Path, *arguments: str, **more: str
+    ) -> None:
         variables = json.loads(recorded.read_text())["env"]
         run = directory / "executors" / "e1" / "runs" / "r1"
         run.mkdir(parents=True, exist_ok=True)

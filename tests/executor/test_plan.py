@@ -134,11 +134,14 @@ def test_final_processes_run_however_the_task_ends(how: str) -> None:
     assert not plan.done
     bad(plan, "f", 3)
     assert plan.done
-    assert plan.outcome is {
-        "success": Outcome.FINISHED,
-        "failure": Outcome.FAILED,
-        "kill": Outcome.KILLED,
-    }[how]
+    assert (
+        plan.outcome
+        is {
+            "success": Outcome.FINISHED,
+            "failure": Outcome.FAILED,
+            "kill": Outcome.KILLED,
+        }[how]
+    )
 
 
 def test_finalization_wait_is_shared_by_termination_and_final_processes() -> None:
@@ -227,7 +230,9 @@ PROCESS = st.builds(
 
 @st.composite
 def tasks(draw: st.DrawFn) -> TaskSpec:
-    processes = [spec(f"p{n}", **p) for n, p in enumerate(draw(st.lists(PROCESS, min_size=1, max_size=6)))]
+    processes = [
+        spec(f"p{n}", **p) for n, p in enumerate(draw(st.lists(PROCESS, min_size=1, max_size=6)))
+    ]
     names = [p.name for p in processes]
     # Orders that agree with one permutation have no circle.
     line = draw(st.permutations(names))
@@ -313,7 +318,9 @@ class Follower:
             self.failures[name] += 1
         elif one.final or not one.daemon:
             self.succeeded.add(name)
-        self.do(self.plan.exited(name, good, "exited with code 0" if good else "exited with code 1", self.at))
+        self.do(
+            self.plan.exited(name, good, "exited with code 0" if good else "exited with code 1", self.at)
+        )
 
 
 @settings(max_examples=300)
@@ -364,7 +371,11 @@ def test_a_task_whose_processes_all_succeed_finishes(wanted: TaskSpec) -> None:
     for _ in range(100):
         if follower.plan.done:
             break
-        once = [n for n in follower.alive if not follower.specs[n].daemon or follower.plan.phase != Phase.ACTIVE]
+        once = [
+            n
+            for n in follower.alive
+            if not follower.specs[n].daemon or follower.plan.phase != Phase.ACTIVE
+        ]
         if once:
             follower.end(sorted(once)[0], good=True)
         else:

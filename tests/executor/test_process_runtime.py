@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import signal
 import time
 from pathlib import Path
@@ -22,7 +23,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become som
 def test_a_task_runs_in_its_sandbox_with_a_clean_environment(bench: Bench, monkeypatch) -> None:
     monkeypatch.setenv("LEAKED", "secret")
     end = bench.run(
-        payload("t1", process("pwd; env; echo {{thermos.ports[http]}}; echo oops >&2"), ports={"http": 31001})
+        payload(
+            "t1", process("pwd; env; echo {{thermos.ports[http]}}; echo oops >&2"), ports={"http": 31001}
+        )
     )
     assert bench.states("t1") == FULL_LIFE
     out = bench.log("t1").splitlines()
@@ -45,7 +48,10 @@ def test_a_task_runs_in_its_sandbox_with_a_clean_environment(bench: Bench, monke
     [
         ("exit 3", "process hello exited with code 3"),
         ("echo no luck >&2; exit 3", "process hello exited with code 3: no luck"),
-        ("no-such-command", "process hello exited with code 127: the command no-such-command does not exist"),
+        (
+            "no-such-command",
+            "process hello exited with code 127: the command no-such-command does not exist",
+        ),
         ("kill -KILL $$", "process hello was ended by SIGKILL"),
     ],
 )
@@ -56,7 +62,10 @@ def test_a_failure_says_how(bench: Bench, command: str, message: str) -> None:
 
 def test_bad_payloads_become_failed_tasks_with_a_reason(bench: Bench) -> None:
     cases = {
-        "unbound": (payload("unbound", process("echo {{nobody.knows}}")), "unbound variables: nobody.knows"),
+        "unbound": (
+            payload("unbound", process("echo {{nobody.knows}}")),
+            "unbound variables: nobody.knows",
+        ),
         "no-json": (payload("no-json", executor_data="{"), "executor data cannot be read"),
         "array": (payload("array", executor_data="[]"), "it is not a JSON object"),
         "deep": (payload("deep", executor_data="[" * 100_000), "nested too deeply"),
@@ -72,9 +81,6 @@ def test_bad_payloads_become_failed_tasks_with_a_reason(bench: Bench) -> None:
     for task_id, (task, sentence) in cases.items():
         end = bench.run(task)
         assert end["state"] == "TASK_FAILED"
-        assert pytest.raises(AssertionError) or sentence
-        import re
-
         assert re.search(sentence, end["message"]), (task_id, end["message"])
 
 
@@ -145,7 +151,8 @@ def test_kill_ends_a_task_that_does_not_listen_after_the_grace_period(bench: Ben
 
 def test_kill_leaves_no_descendant_whatever_it_did_to_hide(bench: Bench) -> None:
     mark = f"1000.{os.getpid()}1"
-    hide = f"(setsid sh -c 'trap \"\" TERM; sleep {mark} & exec sleep {mark}' &) ; nohup sleep {mark} & wait"
+    deaf = f"setsid sh -c 'trap \"\" TERM; sleep {mark} & exec sleep {mark}'"
+    hide = f"({deaf} &) ; nohup sleep {mark} & wait"
     bench.launch(payload("t1", process(hide), task={"finalization_wait": 1}))
     bench.wait("t1", "TASK_RUNNING")
     eventually(lambda: len(marked(f"sleep\0{mark}")) >= 3)
@@ -177,7 +184,7 @@ def test_a_second_launch_of_the_same_task_is_ignored(bench: Bench) -> None:
 
 
 def test_too_much_memory_ends_the_task_with_the_reason(bench: Bench) -> None:
-    hog = "exec python3 -c 'x = bytearray(10**9); x[::4096] = b\"1\" * len(x[::4096]); input()' < /dev/zero"
+    hog = "exec python3 -c 'import time; x = b\"x\" * 10**9; time.sleep(100)'"
     end = bench.run(payload("t1", process(hog), mem_mb=64))
     assert end["state"] == "TASK_FAILED"
     assert "out of memory (limit 64 MiB" in end["message"]
@@ -196,7 +203,9 @@ def test_all_of_a_flood_of_output_is_in_the_logs_and_the_lines_are_whole(bench: 
         assert len(files) > 2
         assert all(f.read_bytes().endswith(b"\n") for f in files)
         assert max(f.stat().st_size for f in files) <= 100_000
-        assert b"".join(f.read_bytes() for f in files).split() == [b"%d" % n for n in range(1, lines + 1)]
+        assert b"".join(f.read_bytes() for f in files).split() == [
+            b"%d" % n for n in range(1, lines + 1)
+        ]
 
 
 def test_no_log_is_written_through_a_link_that_the_task_has_laid(bench: Bench, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Cluster:
         self.local = LocalMesos(agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options])
         self.address = ""
         self._count = agents
+        self._killed: set[Identity] = set()
 
     def start(self) -> None:
         self.address = self.local.start()
@@ -65,6 +66,7 @@ class Cluster:
     def kill_agent(self, agent: int = 1) -> None:
         """Ends an agent's process with SIGKILL."""
         who = self.agent_process(agent)
+        self._killed.add(who)
         os.kill(who.pid, signal.SIGKILL)
         until(lambda: not alive(who), "the agent ends")
 
@@ -73,10 +75,14 @@ class Cluster:
         journals = list(self.root.glob("agents/*/meta/executors/*.journal"))
         until(lambda: any(b'"ack"' in p.read_bytes() for p in journals), "the acknowledgement arrives")
 
-    def await_agents(self, count: int | None = None) -> None:
-        """Waits until all agents are there."""
-        wanted = self._count if count is None else count
-        until(lambda: self.state()["activated_slaves"] == wanted, "the agents are there")
+    def await_agents(self) -> None:
+        """Waits until all agents are there, those that were killed as new processes."""
+
+        def back() -> bool:
+            there = [self.agent_process(n + 1) for n in range(self._count)]
+            return not self._killed & set(there) and self.state()["activated_slaves"] == self._count
+
+        until(back, "the agents are there")
 
     def agent_address(self, number: int = 1) -> str:
         """Where the n-th agent listens, as the master knows it."""

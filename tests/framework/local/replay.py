@@ -354,7 +354,7 @@ def _with_accepts(entries: list[Json]) -> list[Json]:
                     or (e["kind"] == "event" and e["json"]["type"] == "OFFERS")
                     or (e["kind"] == "response" and (e["link"], e["conn"]) == key)
                 )
-                result.insert(place + 1, {"kind": "accept", "link": key[0], "conn": key[1]})
+                result.insert(place + 1, {**entry, "kind": "accept"})
             waiting[key] = False
         result.append(entry)
     return result

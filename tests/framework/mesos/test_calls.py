@@ -59,6 +59,20 @@ def test_a_call_that_may_be_repeated_is_tried_once_more(
     assert len(sink.of(Registered)) == 1
 
 
+def test_an_accept_does_not_go_out_on_a_dead_connection(
+    driver: MesosDriver, master: Master, sink: Sink
+) -> None:
+    """It could not be repeated, so it is looked first whether the kept connection still stands."""
+    master.call = answer_and_close
+    driver.perform([Revive()])
+    eventually(lambda: master.calls("REVIVE") and master.requests[-1].connection.closed.is_set())
+    driver.perform([Launch(("o-1",), "a-1", ())])
+    eventually(lambda: master.calls("ACCEPT"))
+    driver.stop()
+    assert driver.status.counters["failed"] == 0
+    assert len(master.calls("ACCEPT")) == 1
+
+
 def test_an_accept_is_never_sent_twice(driver: MesosDriver, master: Master, sink: Sink) -> None:
     """The second would report as lost what the first has started."""
     driver.perform([Revive()])

@@ -1,0 +1,377 @@
+"""Tasks in real containers."""
+
+from __future__ import annotations
+
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.models.containers
+import pytest
+
+from executor.runtimes.base import Options
+from executor.runtimes.choice import Runtimes
+from executor.task import Container, Parameter, Volume
+from tests.executor.docker_proxy import DockerProxy
+from tests.executor.harness import Bench, eventually, payload, process
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def client(docker_daemon: None) -> Iterator[docker.DockerClient]:
+    made = docker.from_env()
+    yield made
+    made.close()
+
+
+def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container:
+    return Container(image, parameters=tuple(Parameter(*p) for p in parameters), **more)
+
+
+def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
+    return client.containers.list(all=True, filters={"label": f"mesos-gateway.task-id={task_id}"})
+
+
+def test_a_task_runs_in_its_image_and_leaves_no_container(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    command = "echo $MESOS_SANDBOX; pwd; id -u; echo oops >&2; echo made > file; sleep 0.3; exit 3"
+    bench.launch(payload("d1", process(command), container=in_image(image)))
+    running = bench.wait("d1", "TASK_RUNNING")
+    about = client.containers.get(running["data"]["container_id"])
+    assert about.labels["mesos-gateway.framework-id"] == "F-0000"
+    assert about.attrs["HostConfig"]["Memory"] == 128 * 1024 * 1024
+    assert about.attrs["HostConfig"]["MemorySwap"] == 128 * 1024 * 1024
+    assert about.attrs["HostConfig"]["CpuShares"] == 102
+    assert about.attrs["HostConfig"]["PidsLimit"] == 4096
+    assert about.attrs["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+    end = bench.wait("d1", "TASK_FAILED")
+    assert end["message"] == "process hello exited with code 3: oops"
+    assert bench.log("d1").split() == ["/mnt/mesos/sandbox", "/mnt/mesos/sandbox", "0"]
+    assert bench.log("d1", stream="stderr") == "oops\n"
+    assert (bench.sandbox("d1") / "file").read_text() == "made\n"
+    assert containers(client, "d1") == []
+
+
+def test_a_task_without_processes_runs_what_its_image_says(bench: Bench, image: str) -> None:
+    end = bench.run(payload("d1", container=in_image(image, ("entrypoint", "id"))))
+    assert end["state"] == "TASK_FINISHED"
+    assert bench.log("d1", "main").startswith("uid=0")
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"pull_policy": "never"}, "and the pull policy is 'never'"),
+        ({"pull_policy": "missing"}, "no such image mesos-gateway-test-absent:1"),
+        ({"pull_policy": "always"}, "no such image mesos-gateway-test-absent:1"),
+    ],
+)
+def test_an_image_that_does_not_exist_is_said(
+    bench: Bench, docker_daemon: None, more: dict, sentence: str
+) -> None:
+    # The registry is this very host, where none is: the answer does not depend on the network.
+    end = bench.run(
+        payload("d1", process("true"), container=Container("mesos-gateway-test-absent:1"), **more)
+        if more["pull_policy"] == "never"
+        else payload("d1", process("true"), container=Container("127.0.0.1:9/absent:1"), **more)
+    )
+    assert end["state"] == "TASK_FAILED"
+    assert sentence.replace("mesos-gateway-test-absent:1", "127.0.0.1:9/absent:1") in end["message"]
+    assert end["reason"] == "REASON_CONTAINER_LAUNCH_FAILED"
+
+
+def test_a_missing_command_is_named_and_the_container_it_left_is_removed(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    cases = {
+        "shell": payload("shell", process("no-such-command"), container=in_image(image)),
+        "init": payload("init", container=in_image(image, ("entrypoint", "/no-such-command"))),
+        "bare": payload(
+            "bare", container=in_image(image, ("entrypoint", "no-such-command"), ("init", "false"))
+        ),
+    }
+    for task_id, task in cases.items():
+        end = bench.run(task)
+        assert end["state"] == "TASK_FAILED"
+        assert "no-such-command does not exist" in end["message"]
+        assert containers(client, task_id) == []
+
+
+def test_out_of_memory_is_told_apart_from_an_exit_code(bench: Bench, image: str) -> None:
+    bench.launch(payload("oom", process("tail /dev/zero"), mem_mb=16, container=in_image(image)))
+    bench.launch(payload("code", process("exit 137"), mem_mb=16, container=in_image(image)))
+    out_of_memory = bench.wait("oom", "TASK_FAILED")
+    assert out_of_memory["message"] == (
+        "process hello was killed by the kernel: out of memory (limit 16 MiB)"
+    )
+    assert out_of_memory["reason"] == "REASON_CONTAINER_LIMITATION_MEMORY"
+    assert bench.wait("code", "TASK_FAILED")["message"] == "process hello exited with code 137 (SIGKILL)"
+
+
+def test_a_container_gets_sigterm_and_after_the_grace_period_sigkill(bench: Bench, image: str) -> None:
+    mild = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+    bench.launch(payload("mild", process(mild), container=in_image(image)))
+    bench.launch(
+        payload("deaf", process(deaf), task={"finalization_wait": 2}, container=in_image(image))
+    )
+    for task in ("mild", "deaf"):
+        bench.wait(task, "TASK_RUNNING")
+        eventually(lambda task=task: bench.log(task) == "up\n")
+    begun = time.monotonic()
+    bench.executor.kill("mild")
+    bench.executor.kill("deaf")
+    bench.wait("mild", "TASK_KILLED")
+    assert bench.log("mild") == "up\nbye\n"
+    assert 1.0 <= bench.wait("deaf", "TASK_KILLED")["at"] - begun <= 3.5
+
+
+def test_several_processes_share_one_container(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    bench.launch(
+        payload(
+            "d1",
+            process("echo from a > /tmp/file; hostname", name="a"),
+            process(
+                "cat /tmp/file; hostname; trap 'exit 0' TERM; while :; do sleep 0.05; done", name="b"
+            ),
+            process("cat /tmp/file", name="f", final=True),
+            task={"constraints": [{"order": ["a", "b"]}]},
+            container=in_image(image),
+        )
+    )
+    eventually(lambda: bench.states("d1")[-1:] == ["TASK_RUNNING"] and _lines(bench, "d1", "b") == 2)
+    assert len(containers(client, "d1")) == 1
+    bench.executor.kill("d1")
+    end = bench.wait("d1", "TASK_KILLED")
+    assert end["data"]["processes"]["b"]["last"] == "exited with code 0"
+    assert bench.log("d1", "f") == "from a\n"
+    assert bench.log("d1", "b").splitlines() == ["from a", bench.log("d1", "a").strip()]
+    assert containers(client, "d1") == []
+
+
+def _lines(bench: Bench, task_id: str, name: str) -> int:
+    path = bench.sandbox(task_id) / ".logs" / name / "0" / "stdout"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_a_process_among_several_that_runs_out_of_memory_is_said_to(bench: Bench, image: str) -> None:
+    end = bench.run(
+        payload(
+            "d1",
+            process("tail /dev/zero", name="a"),
+            process("exec sleep 100", name="b"),
+            mem_mb=16,
+            container=in_image(image),
+        )
+    )
+    assert end["message"] == "process a was killed by the kernel: out of memory (limit 16 MiB)"
+
+
+def test_a_single_process_is_run_again_in_the_same_container(bench: Bench, image: str) -> None:
+    command = "echo $(hostname) $(cat /n || echo 0); test -e /n && exit 0; echo 1 > /n; exit 1"
+    end = bench.run(payload("d1", process(command, max_failures=2), container=in_image(image)))
+    assert end["state"] == "TASK_FINISHED"
+    first, second = (bench.log("d1", run=n).split() for n in range(2))
+    assert (first[1], second[1]) == ("0", "1")
+    assert first[0] == second[0]
+
+
+def test_ports_are_published_under_their_own_number(bench: Bench, image: str) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    command = "echo hello > index.html; exec httpd -f -p {{thermos.ports[http]}}"
+    bench.launch(payload("d1", process(command), ports={"http": port}, container=in_image(image)))
+    bench.wait("d1", "TASK_RUNNING")
+
+    def fetched() -> bytes:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            return b""
+
+    assert eventually(fetched) == b"hello\n"
+    end = bench.run(payload("d2", process("true"), ports={"http": port}, container=in_image(image)))
+    assert end["message"] == f"the port {port} is already in use on this agent"
+
+
+def test_parameters_and_volumes_reach_the_container(bench: Bench, image: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "file").write_text("on the host\n")
+    box = in_image(
+        image,
+        ("env", "COLOUR=red=green"),
+        ("hostname", "somebody"),
+        ("network", "none"),
+        ("user", "65534"),
+        ("ulimit", "nofile=77:88"),
+        ("add-host", "db:10.1.2.3"),
+        ("label", "team=blue"),
+        ("workdir", "/tmp"),
+        volumes=(Volume("/data", str(data)),),
+    )
+    command = (
+        "echo $COLOUR $(hostname) $(id -u) $(ulimit -n) $(pwd); grep db /etc/hosts; ls /sys/class/net;"
+        "cat /data/file; touch /data/x || echo read-only; echo mine > $MESOS_SANDBOX/mine"
+    )
+    end = bench.run(payload("d1", process(command), container=box, ports={"http": 31000}))
+    assert end["state"] == "TASK_FINISHED", end
+    assert bench.log("d1").split("\n") == [
+        "red=green somebody 65534 77 /tmp",
+        "10.1.2.3\tdb",
+        "lo",
+        "on the host",
+        "read-only",
+        "",
+    ]
+    assert (bench.sandbox("d1") / "mine").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("frobnicate", "1", "'frobnicate' is not supported; known are: add-host"),
+        ("ulimit", "nofile=x", "ulimit='nofile=x' cannot be read"),
+        ("env", "NOVALUE", "it should be NAME=VALUE"),
+        ("label", "mesos-gateway.owner=me", "the executor's own"),
+        ("entrypoint", "/bin/x", "contradicts the task's processes"),
+        ("network", "no-such-net", "the Docker network no-such-net does not exist"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_refused(
+    bench: Bench, image: str, name: str, value: str, sentence: str
+) -> None:
+    end = bench.run(payload("d1", process("true"), container=in_image(image, (name, value))))
+    assert end["state"] == "TASK_FAILED"
+    assert sentence in end["message"]
+
+
+def test_a_shell_checker_runs_in_the_container(bench: Bench, image: str) -> None:
+    config = {
+        "health_checker": {"shell": {"shell_command": "test -e /tmp/well || { echo not well; false; }"}},
+        "initial_interval_secs": 5,
+        "interval_secs": 0.1,
+        "timeout_secs": 5,
+    }
+    command = "touch /tmp/well; while [ ! -e ill ]; do sleep 0.05; done; rm /tmp/well; sleep 100"
+    bench.launch(
+        payload(
+            "d1", process(command), document={"health_check_config": config}, container=in_image(image)
+        )
+    )
+    bench.wait("d1", "TASK_RUNNING")
+    (bench.sandbox("d1") / "ill").touch()
+    end = bench.wait("d1", "TASK_FAILED")
+    assert end["message"] == "the task is not healthy: the health command exited with code 1: not well"
+
+
+def test_a_container_removed_by_somebody_else_fails_its_task(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    bench.launch(payload("d1", process("exec sleep 100"), container=in_image(image)))
+    running = bench.wait("d1", "TASK_RUNNING")
+    client.containers.get(running["data"]["container_id"]).remove(force=True)
+    assert "process hello" in bench.wait("d1", "TASK_FAILED")["message"]
+
+
+def test_a_container_whose_name_is_taken_replaces_what_was_left(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    client.containers.create(image, name="mesos-gateway-d1")
+    end = bench.run(payload("d1", process("true"), container=in_image(image)))
+    assert end["state"] == "TASK_FINISHED"
+    assert client.containers.list(all=True, filters={"name": "mesos-gateway-d1"}) == []
+
+
+def test_a_task_that_is_killed_while_it_is_made_leaves_nothing(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    for n in range(5):
+        bench.launch(payload(f"d{n}", process("exec sleep 100"), container=in_image(image)))
+        time.sleep(0.03 * n)
+        bench.executor.kill(f"d{n}")
+    for n in range(5):
+        assert bench.wait(f"d{n}", {"TASK_KILLED", "TASK_FAILED"})["state"] == "TASK_KILLED"
+        assert containers(client, f"d{n}") == []
+
+
+class TestDaemonDown:
+    @pytest.fixture
+    def proxy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_daemon: None
+    ) -> Iterator[DockerProxy]:
+        made = DockerProxy(tmp_path / "docker.sock")
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{made.path}")
+        yield made
+        made.down()
+
+    def test_a_task_waits_for_the_daemon_and_says_so(
+        self, proxy: DockerProxy, bench: Bench, image: str
+    ) -> None:
+        proxy.down()
+        bench.launch(payload("d1", process("echo hello"), container=in_image(image)))
+        eventually(lambda: any("waiting for the Docker daemon" in u["message"] for u in bench.of("d1")))
+        assert set(bench.states("d1")) == {"TASK_STARTING"}
+        proxy.up()
+        bench.wait("d1", "TASK_FINISHED")
+        assert bench.log("d1") == "hello\n"
+
+    def test_a_running_container_is_attached_again_and_no_output_is_lost(
+        self, proxy: DockerProxy, bench: Bench, image: str
+    ) -> None:
+        count = "n=0; while [ ! -e stop ]; do n=$((n+1)); echo $n; sleep 0.01; done"
+        bench.launch(payload("d1", process(count), container=in_image(image)))
+        bench.wait("d1", "TASK_RUNNING")
+        eventually(lambda: _lines(bench, "d1", "hello") > 10)
+        proxy.down()
+        eventually(lambda: any("waiting for the Docker daemon" in u["message"] for u in bench.of("d1")))
+        seen = _lines(bench, "d1", "hello")
+        proxy.up()
+        eventually(lambda: _lines(bench, "d1", "hello") > seen + 10)
+        (bench.sandbox("d1") / "stop").touch()
+        assert bench.wait("d1", {"TASK_FINISHED", "TASK_FAILED"})["state"] == "TASK_FINISHED"
+        numbers = [int(line) for line in bench.log("d1").split()]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+    def test_a_container_that_ended_meanwhile_is_found_ended(
+        self, proxy: DockerProxy, bench: Bench, image: str
+    ) -> None:
+        command = "while [ ! -e stop ]; do sleep 0.02; done; echo ended; exit 5"
+        bench.launch(payload("d1", process(command), container=in_image(image)))
+        bench.wait("d1", "TASK_RUNNING")
+        proxy.down()
+        (bench.sandbox("d1") / "stop").touch()
+        eventually(lambda: any("waiting for the Docker daemon" in u["message"] for u in bench.of("d1")))
+        proxy.up()
+        end = bench.wait("d1", "TASK_FAILED")
+        assert end["message"] == "process hello exited with code 5"
+        assert bench.log("d1") == "ended\n"
+
+    def test_patience_has_an_end_and_the_container_is_removed_later(
+        self,
+        proxy: DockerProxy,
+        runtimes: Runtimes,
+        image: str,
+        tmp_path: Path,
+        client: docker.DockerClient,
+    ) -> None:
+        bench = Bench(tmp_path, runtimes, Options(docker_patience=1.0))
+        bench.launch(payload("d1", process("exec sleep 100"), container=in_image(image)))
+        bench.wait("d1", "TASK_RUNNING")
+        proxy.down()
+        end = bench.wait("d1", "TASK_FAILED")
+        assert "no answer from the Docker daemon for 1 s" in end["message"]
+        assert len(containers(client, "d1")) == 1
+        proxy.up()
+        eventually(lambda: containers(client, "d1") == [])
+        bench.close()

@@ -1,0 +1,150 @@
+"""Real pymesos drivers, scheduler and executor, on the local Mesos."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from pymesos import encode_data
+
+from tests.framework.local.clusters import Cluster, until
+from tests.framework.local.drivers import driver, work
+from tests.framework.local.wire import get
+
+Start = Callable[..., Cluster]
+
+
+def test_a_task_runs_and_finishes(start_cluster: Start) -> None:
+    cluster = start_cluster(2)
+    with driver(cluster.address) as (made, seen):
+        seen.wait("registered")
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer, sleep=0.2)], {"refuse_seconds": 0})
+        running = seen.update("t1", "TASK_RUNNING")
+        assert running["container_status"]["executor_pid"] > 1
+        seen.update("t1", "TASK_FINISHED")
+        # What was used is offered again in no time, with the executor that still runs.
+        seen.wait("offer", lambda o: o.get("executor_ids") == [{"value": "e"}])
+
+
+def test_a_task_is_killed_and_messages_travel(start_cluster: Start) -> None:
+    cluster = start_cluster(1)
+    with driver(cluster.address) as (made, seen):
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer, message="hello")])
+        seen.update("t1", "TASK_RUNNING")
+        assert seen.wait("message") == b"hello"
+        made.sendFrameworkMessage({"value": "e"}, offer["agent_id"], encode_data(b"\x00\xffping"))
+        seen.wait("message", lambda m: m == b"echo: \x00\xffping")
+        made.killTask({"value": "t1"})
+        seen.update("t1", "TASK_KILLED")
+
+
+def test_an_executor_that_exits_is_lost_with_its_tasks(start_cluster: Start) -> None:
+    cluster = start_cluster(1)
+    with driver(cluster.address) as (made, seen):
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer, exit=3)])
+        assert seen.update("t1", "TASK_FAILED")["reason"] == "REASON_EXECUTOR_TERMINATED"
+        seen.wait("executor lost", lambda executor_id, status: (executor_id, status) == ("e", 768))
+
+
+def test_an_executor_and_its_tasks_survive_their_agent(start_cluster: Start) -> None:
+    """The executor of pymesos needs some seconds to come back: the default patience is enough."""
+    cluster = start_cluster(1, "--executor-reregistration-timeout=15")
+    with driver(cluster.address) as (made, seen):
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer, sleep=1.5)])
+        pid = seen.update("t1", "TASK_RUNNING")["container_status"]["executor_pid"]
+        cluster.await_acknowledged()
+        cluster.kill_agent()
+        cluster.await_agents()
+        finished = seen.update("t1", "TASK_FINISHED")
+        assert finished["container_status"]["executor_pid"] == pid
+        assert finished["agent_id"] == offer["agent_id"]
+        assert not [t for t in seen.told if t[0] in {"executor lost", "agent lost"}]
+        assert "reregistered" in (cluster.sandbox("e") / "stdout").read_text()
+
+
+def test_without_checkpointing_the_tasks_die_with_the_agent(start_cluster: Start) -> None:
+    cluster = start_cluster(1)
+    with driver(cluster.address, checkpoint=None) as (made, seen):
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer)])
+        pid = seen.update("t1", "TASK_RUNNING")["container_status"]["executor_pid"]
+        mark = seen.mark()
+        cluster.kill_agent()
+        assert seen.update("t1", "TASK_LOST")["reason"] == "REASON_AGENT_DISCONNECTED"
+        cluster.await_agents()
+        until(lambda: not os.path.exists(f"/proc/{pid}"), "the new agent ends the old executor")
+        again = seen.wait("offer", lambda o: _cpus(o) == 2.0, after=mark)
+        assert again["agent_id"] == offer["agent_id"]
+
+
+def _cpus(offer: dict) -> float:
+    return sum(r["scalar"]["value"] for r in offer["resources"] if r["name"] == "cpus")
+
+
+def test_a_scheduler_fails_over(start_cluster: Start) -> None:
+    cluster = start_cluster(1)
+    with driver(cluster.address) as (made, seen):
+        framework_id = seen.wait("registered")
+        offer = seen.wait("offer")
+        made.launchTasks(offer["id"], [work("t1", offer)])
+        seen.update("t1", "TASK_RUNNING")
+    with driver(cluster.address, id={"value": framework_id}) as (made, seen):
+        assert seen.wait("registered") == framework_id
+        seen.wait("offer", lambda o: o.get("executor_ids") == [{"value": "e"}])
+        made.reconcileTasks([])
+        assert seen.update("t1", "TASK_RUNNING")["reason"] == "REASON_RECONCILIATION"
+
+
+def test_two_frameworks_share_the_agents(start_cluster: Start) -> None:
+    cluster = start_cluster(2)
+    with driver(cluster.address, name="one") as (one, first), driver(cluster.address, name="two") as (two, second):
+        held = first.wait("offer")
+        for name, made, seen in (("one", one, first), ("two", two, second)):
+            if name == "two":
+                for kind, about in list(first.told):
+                    if kind == "offer":
+                        one.declineOffer(about[0]["id"], {"refuse_seconds": 60})
+            offer = seen.wait("offer") if name == "two" else held
+            made.launchTasks(offer["id"], [work(name, offer)], {"refuse_seconds": 0})
+            seen.update(name, "TASK_RUNNING")
+        for slave in cluster.state()["slaves"]:
+            used, offered, total = (slave[k]["cpus"] for k in ("used_resources", "offered_resources", "resources"))
+            assert used + offered <= total + 1e-9
+
+
+@pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGKILL])
+def test_an_executor_that_does_not_end_is_killed_with_its_children(start_cluster: Start, what: int) -> None:
+    """TEARDOWN: whatever an executor has started ends with it, also what left its session."""
+    cluster = start_cluster(1, "--executor-shutdown-grace-period=0.5")
+    stubborn = "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo $! > pids; jobs -p >> pids; wait"
+    with driver(cluster.address) as (made, seen):
+        offer = seen.wait("offer")
+        task = work("t1", offer)
+        task["executor"]["command"]["value"] = stubborn
+        made.launchTasks(offer["id"], [task])
+        pids = until(lambda: _numbers(cluster), "the executor has started its children")
+        if what == signal.SIGKILL:
+            os.kill(int((cluster.sandbox("e") / "leader").read_text()), what) if False else None
+        framework_id = seen.wait("registered")
+        body = f"frameworkId={framework_id}".encode()
+        from tests.framework.local.wire import post
+
+        answer = post(cluster.address, "/teardown", body, {"Content-Type": "application/x-www-form-urlencoded"})
+        assert answer.status == 200
+        until(lambda: not any(os.path.exists(f"/proc/{p}") for p in pids), "all are gone")
+        until(lambda: not get(cluster.address, "/slaves").json["slaves"][0]["used_resources"]["cpus"])
+
+
+def _numbers(cluster: Cluster) -> list[int]:
+    path = cluster.sandbox("e") / "pids"
+    return [int(n) for n in path.read_text().split()] if path.exists() else []
+
+
+del json
