@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from executor.runtimes.zygote import Zygote
 
 if TYPE_CHECKING:
+    from executor.environment import ExecutorEnvironment
     from executor.runtimes.choice import Runtimes
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     sweeper = threading.Thread(
-        target=_sweep, args=(runtimes, executor.stopped), name="sweep", daemon=True
+        target=_sweep, args=(runtimes, environment, executor.stopped), name="sweep", daemon=True
     )
     sweeper.start()
     driver.start()
@@ -122,7 +123,7 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
     return 0
 
 
-def _sweep(runtimes: Runtimes, stopped: threading.Event) -> None:
+def _sweep(runtimes: Runtimes, environment: ExecutorEnvironment, stopped: threading.Event) -> None:
     """Removes orphans now and every half minute; Docker is asked only where there is one."""
     from executor.sweep import kill_orphans
 
@@ -133,5 +134,5 @@ def _sweep(runtimes: Runtimes, stopped: threading.Event) -> None:
             or os.path.exists("/var/run/docker.sock")
             or os.environ.get("DOCKER_HOST")
         ):
-            runtimes.docker().sweep()
+            runtimes.docker().sweep(environment)
         stopped.wait(_SWEEP_INTERVAL)

@@ -41,7 +41,7 @@ class CommandItem:
         return self.future.running() or self.future.set_running_or_notify_cancel()
 
     def fail(self, error: Exception) -> None:
-        if self.begin():
+        if not self.future.done() and self.begin():
             self.future.set_exception(error)
 
 
@@ -65,7 +65,7 @@ class QueryItem:
             self.future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        if self.future.set_running_or_notify_cancel():
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 
 

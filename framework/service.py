@@ -42,6 +42,8 @@ _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
 _IDLE_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
+# A defect so soon after another is likely to be the same one again.
+_BROKEN_SECONDS = 60.0
 
 
 def make_scheduler(settings: Settings, snapshot: Snapshot) -> Scheduler:
@@ -109,6 +111,7 @@ class SchedulerService:
         self._outage: str | None = None
         self._retry = Backoff(0.2, 5.0)
         self._retry_at = 0.0
+        self._broken_at = -_BROKEN_SECONDS
         self._ended: str | None = "the scheduler has not been started"
         self._counts: Counts | None = None
         self._counted_at = 0.0
@@ -228,6 +231,7 @@ class SchedulerService:
     # -- the service's thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
+        items: Sequence[Item] = ()
         try:
             while not self._inbox.finished:
                 items = self._inbox.take(self._patience(), _TURN_ITEMS)
@@ -239,7 +243,7 @@ class SchedulerService:
             self._ended = "the scheduler has failed; its log says why"
         finally:
             self._inbox.close()
-            self._refuse(self._inbox.take(0.0, None))
+            self._refuse([*items, *self._inbox.take(0.0, None)])
             if self._driver is not None:
                 self._driver.stop()
 
@@ -295,7 +299,7 @@ class SchedulerService:
         published: Sequence[StoredEvent] = ()
         began = time.monotonic()
         try:
-            if turn.writes:
+            if turn.must_commit:
                 published = self._storage.commit(turn.writes, self._epoch)
         except Fenced as error:
             self._depose(error)
@@ -360,7 +364,14 @@ class SchedulerService:
         """The core cannot be trusted, nor what it knew: a new one is made of what is durable."""
         self._core, self._session = None, None
         self._outage = why
-        self._retry_at = 0.0
+        now = time.monotonic()
+        # At once, but not again and again for what fails each time.
+        if now - self._broken_at > _BROKEN_SECONDS:
+            self._retry.reset()
+            self._retry_at = now
+        else:
+            self._retry_at = now + self._retry.next()
+        self._broken_at = now
         self._try_again()
 
     def _try_again(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from framework.core.messages import Action, Write
+from framework.core.messages import Action, Kill, Write
 from framework.core.scheduler import Scheduler
 from framework.inbox import CommandItem, EventItem
 from framework.model.errors import GatewayError
@@ -32,6 +32,14 @@ class Turn:
         self.actions: list[Action] = []
         self.broken = False
         self._answers: list[tuple[CommandItem, Any]] = []
+
+    @property
+    def must_commit(self) -> bool:
+        """Whether storage has to agree before this turn comes to pass.
+
+        A KILL changes nothing durable here, but one who has been deposed must not send it.
+        """
+        return bool(self.writes) or any(isinstance(action, Kill) for action in self.actions)
 
     def handle(self, core: Scheduler, item: CommandItem | EventItem, now: float) -> bool:
         """Lets the core handle one item; False if the core cannot be trusted any more."""

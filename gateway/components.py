@@ -164,13 +164,18 @@ def framework_settings(options: Options) -> FrameworkSettings:
     )
 
 
+def _module_paths() -> list[str]:
+    """Returns where this process finds its modules: a single-file gateway has each library apart."""
+    return list(dict.fromkeys([str(_ROOT), *(p for p in sys.path if os.path.isabs(p))]))
+
+
 def executor_settings(options: Options) -> ExecutorSettings:
     """Returns how agents start the executor: by default as this installation has it."""
     command, environment = options.executor_command, list[tuple[str, str]]()
     if not command and not options.executor_uri:
         # -P: the working directory is a sandbox, and nothing is imported from there.
         command = f"exec {shlex.quote(sys.executable)} -P -m executor"
-        environment.append(("PYTHONPATH", str(_ROOT)))
+        environment.append(("PYTHONPATH", os.pathsep.join(_module_paths())))
     if options.master == "local":
         environment += [(name, os.environ[name]) for name in _DOCKER if name in os.environ]
     pull_policy: Any = options.pull_policy

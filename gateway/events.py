@@ -93,16 +93,19 @@ class EventHub:
         self._news.set()
         self._news = asyncio.Event()
 
+    def check(self) -> None:
+        """Raises :class:`NotSupported` if there can be no events."""
+        if self._source is None:
+            raise NotSupported("there are no events: they come from the gateway's own scheduler")
+
     async def read(
         self, after: int | None, wanted: Filter, pause: float
     ) -> AsyncIterator[Sequence[StoredEvent]]:
         """Yields the wanted events after number ``after`` (None: from now on), in order, for ever.
 
-        An empty list after ``pause`` seconds without any. Raises :class:`NotSupported` if there is
-        no source.
+        An empty list after ``pause`` seconds without any.
         """
-        if self._source is None:
-            raise NotSupported("there are no events: they come from the gateway's own scheduler")
+        self.check()
         position = self._last() if after is None else after
         while True:
             news = self._news

@@ -125,8 +125,9 @@ class WorkerProcesses:
     """At most ``most`` worker processes, started as they are needed, each replaced after ``runs`` runs.
 
     ``memory_bytes`` is what a worker may allocate beyond what it has when it starts (None: no limit);
-    ``preload`` names modules that workers find imported. All methods may be called from several threads.
-    Functions, arguments, results and exceptions travel by pickle: a function must be importable by name.
+    ``patience`` is how many seconds a run waits for a worker while all are busy; ``preload`` names
+    modules that workers find imported. All methods may be called from several threads. Functions,
+    arguments, results and exceptions travel by pickle: a function must be importable by name.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class WorkerProcesses:
         *,
         memory_bytes: int | None = None,
         runs: int = 1000,
+        patience: float = 30.0,
         preload: Sequence[str] = (),
     ) -> None:
         if most < 1 or runs < 1:
@@ -142,6 +144,7 @@ class WorkerProcesses:
         self._most = most
         self._memory_bytes = memory_bytes
         self._runs = runs
+        self._patience = patience
         self._preload = tuple(preload)
         self._changed = threading.Condition()
         self._idle: list[_Worker] = []
@@ -161,13 +164,12 @@ class WorkerProcesses:
     def run(self, function: Callable[..., T], *args: Any, timeout: float) -> T:
         """Returns ``function(*args)``, computed in a worker; blocks until then.
 
-        ``timeout`` in seconds counts from the moment the worker begins; waiting for a free worker may
-        take as long once more. Raises what the function raises; :class:`WorkerTimedOut` and
-        :class:`WorkerMemory` if it needs too much; :class:`WorkerDied` if the worker ends by itself;
-        :class:`Unavailable` if no worker becomes free.
+        ``timeout`` in seconds counts from the moment the worker begins. Raises what the function
+        raises; :class:`WorkerTimedOut` and :class:`WorkerMemory` if it needs too much;
+        :class:`WorkerDied` if the worker ends by itself; :class:`Unavailable` if no worker becomes free.
         """
         request = pickle.dumps((function, args, timeout), pickle.HIGHEST_PROTOCOL)
-        worker = self._take(timeout)
+        worker = self._take()
         healthy = False
         try:
             outcome, value = self._ask(worker, request, timeout)
@@ -185,7 +187,7 @@ class WorkerProcesses:
 
     def warm(self) -> None:
         """Starts the first worker now, so that the first run does not wait for it."""
-        worker = self._take(_START_SECONDS)
+        worker = self._take()
         self._give_back(worker, healthy=True)
 
     def close(self) -> None:
@@ -229,8 +231,8 @@ class WorkerProcesses:
         log.warning("worker %d ended with %s while it worked", worker.pid, how)
         return WorkerDied(f"the worker process ended ({how}); please repeat the request", retry_after=1)
 
-    def _take(self, timeout: float) -> _Worker:
-        deadline = time.monotonic() + timeout
+    def _take(self) -> _Worker:
+        deadline = time.monotonic() + self._patience
         with self._changed:
             while True:
                 if self._closed:

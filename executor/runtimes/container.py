@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,19 +32,24 @@ from executor.runtimes.coordinator import children_by_parent, descendants
 from executor.runtimes.docker_api import DockerApi, Down, Frames, NoSuchThing, Refused
 from executor.runtimes.docker_options import (
     HOLD,
+    OWNER,
     SANDBOX,
     ContainerOptions,
     command_of,
     container_name,
     container_options,
     explain_start,
+    is_orphan,
 )
+from executor.runtimes.docker_output import Output
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_PAUSE = 0.5
+# Less than this between the end of the output and that of the container: nothing was cut off.
+_TOGETHER = 0.5
 # How long after the end of its output a container may still be on its way out.
 _LINGER = 10.0
 _CHECK_OUTPUT = 200
@@ -69,6 +75,9 @@ class DockerRuntime:
         self._pids: dict[str, int] = {}
         self._followers: list[threading.Thread] = []
         self._outage = False
+        self._outages = 0
+        self._output = Output()
+        self._complete = False
 
     def _argv(self, processes: tuple[ProcessSpec, ...]) -> list[str] | None:
         if not self._single:
@@ -196,12 +205,23 @@ class DockerRuntime:
         except Refused as error:
             if error.status != 409:
                 raise CannotRun(self._explain(str(error))) from error
-        # Made by a call whose answer was lost, or left by an executor that is dead.
-        self._docker.discard(self._name)
+        self._free_name()
         try:
             return self._patiently(lambda: self._docker.create(self._name, self._options))
         except Refused as error:
             raise CannotRun(self._explain(str(error))) from error
+
+    def _free_name(self) -> None:
+        """The name is taken: by a call whose answer was lost, by a dead executor, or by a stranger."""
+        try:
+            about = self._patiently(lambda: self._docker.inspect(self._name))
+        except NoSuchThing:
+            return
+        labels = (about.get("Config") or {}).get("Labels") or {}
+        if labels.get(OWNER) == self._context.owner or is_orphan(labels, self._context.environment):
+            self._docker.discard(str(about["Id"]))
+        else:
+            self._name = f"{self._name}-{uuid.uuid4().hex[:8]}"
 
     def _start_container(self) -> None:
         try:
@@ -246,32 +266,39 @@ class DockerRuntime:
         self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames
     ) -> Exited:
         """Takes the output until the container has ended, across outages of the daemon."""
-        received = {"stdout": 0, "stderr": 0}
-        skip = dict.fromkeys(received, 0)
-        while True:
-            _take(frames, log, received, skip)
-            try:
-                if self._patiently(lambda: self._docker.wait(self.container_id, _LINGER), at_most=True):
-                    break
-                if run == 0:
-                    # The stream has ended, the container has not: all of its output comes again.
-                    skip, received = received, dict.fromkeys(received, 0)
-                frames = self._patiently(
-                    lambda: self._docker.attach(self.container_id, replay=run == 0), at_most=True
-                )
-            except (NoSuchThing, Refused) as error:
-                return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         try:
+            self._output.take(frames, log)
+            while not self._has_ended():
+                self._take_the_rest(log)
             state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)[
                 "State"
             ]
         except (NoSuchThing, Refused) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         code = int(state.get("ExitCode", -1))
-        detail = explain_exit(code, log.last_words())
-        if state.get("Error"):
-            detail = str(state["Error"])
+        detail = str(state.get("Error") or "") or explain_exit(code, log.last_words())
         return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
+
+    def _has_ended(self) -> bool:
+        """Returns whether the container has ended, and all of its output has been taken.
+
+        The two come together, unless the stream of output was cut off.
+        """
+        begun, outages = time.monotonic(), self._outages
+        ended = self._patiently(lambda: self._docker.wait(self.container_id, _LINGER), at_most=True)
+        together = time.monotonic() - begun < _TOGETHER and outages == self._outages
+        return ended and (together or self._complete)
+
+    def _take_the_rest(self, log: ProcessLog) -> None:
+        replay = self._output.is_replayable
+        if not replay:
+            logger.warning("some output of container %s is lost", self.container_id)
+        frames = self._patiently(lambda: self._docker.attach(self.container_id, replay), at_most=True)
+        outages = self._outages
+        self._output.take(frames, log, replayed=replay)
+        # If the container has ended by now, and nothing was cut off, there is no more.
+        running = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
+        self._complete = not running["State"].get("Running") and outages == self._outages
 
     # -- several processes: execs in a container that holds them --
 
@@ -293,7 +320,7 @@ class DockerRuntime:
         self, process: ProcessSpec, run: int, log: ProcessLog, identity: str, frames: Frames
     ) -> Exited:
         since = time.time()
-        _take(frames, log, {"stdout": 0, "stderr": 0}, {"stdout": 0, "stderr": 0})
+        Output().take(frames, log)
         deadline = time.monotonic() + _LINGER
         try:
             about = self._patiently(lambda: self._docker.exec_inspect(identity), at_most=True)
@@ -405,6 +432,7 @@ class DockerRuntime:
                     ) from error
                 if not self._outage:
                     self._outage = True
+                    self._outages += 1
                     self._notify(Waiting(f"waiting for the Docker daemon: {error}"))
                 time.sleep(_RETRY_PAUSE)
             else:
@@ -412,20 +440,6 @@ class DockerRuntime:
                     self._outage = False
                     self._notify(Waiting("the Docker daemon answers again"))
                 return result
-
-
-def _take(frames: Frames, log: ProcessLog, received: dict[str, int], skip: dict[str, int]) -> None:
-    """Moves output to the log until it ends, however; leaves out the first ``skip`` bytes of each."""
-    try:
-        for stream, data in frames:
-            new = data[max(0, skip[stream] - received[stream]) :]
-            received[stream] += len(data)
-            if new:
-                log.write(stream, new)
-    except Down as error:
-        logger.info("the output of a container is interrupted: %s", error)
-    finally:
-        frames.close()
 
 
 def _pid_inside(pid: int, container_id: str) -> int | None:

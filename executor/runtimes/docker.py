@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import docker
+import docker.constants
 import docker.errors
 import requests.exceptions
 import urllib3.exceptions
@@ -198,13 +200,14 @@ class DockerService:
     def _api(self) -> Any:
         with self._lock:
             if self._client is None:
-                client = docker.from_env(timeout=_CALL_TIMEOUT, max_pool_size=64)
-                self._client = client.api
+                self._client = _connect()
             return self._client
 
     def _ask(self, call: Callable[[Any], T]) -> T:
         with _translated():
-            return call(self._api())
+            api = self._api()
+            _probe(api)
+            return call(api)
 
     @staticmethod
     def _frames(stream: Any) -> Frames:
@@ -225,9 +228,37 @@ class _Frames:
                         yield name, data
 
     def close(self) -> None:
-        # What is closed on the other side already cannot be shut down.
+        # The SDK shuts the socket down, which wakes a reader on another thread, but leaves it open if
+        # the other side has closed it before.
         with contextlib.suppress(docker.errors.DockerException, OSError, AttributeError):
             self._stream.close()
+        self._stream._response.close()
+
+
+def _connect() -> Any:
+    """Returns a client that speaks the version of the daemon; raises if there is no daemon."""
+    # With a version given, nothing is asked yet: the probe can come first.
+    first = docker.from_env(
+        timeout=_CALL_TIMEOUT, version=docker.constants.MINIMUM_DOCKER_API_VERSION
+    ).api
+    try:
+        _probe(first)
+        version = first.version(api_version=False)["ApiVersion"]
+    finally:
+        first.close()
+    return docker.from_env(timeout=_CALL_TIMEOUT, max_pool_size=64, version=version).api
+
+
+def _probe(api: Any) -> None:
+    """Raises ``OSError`` if the daemon's Unix socket refuses.
+
+    Asked first because the SDK leaves a socket behind each time that its own connect fails.
+    """
+    path = getattr(getattr(api, "_custom_adapter", None), "socket_path", None)
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_CALL_TIMEOUT)
+            sock.connect(path)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from executor.task import Parameter
 
 SANDBOX = "/mnt/mesos/sandbox"
 LABEL = "mesos-gateway."
+OWNER = LABEL + "owner"
 _CPU_PERIOD = 100_000
 _SHARES_PER_CPU = 1024
 _TRUE = frozenset({"", "true", "1", "yes", "on"})
@@ -55,13 +56,13 @@ def labels_of(context: TaskContext) -> dict[str, str]:
         LABEL + "agent-id": environment.agent_id,
         LABEL + "executor-id": environment.executor_id,
         LABEL + "executor-run": environment.run_id,
-        LABEL + "owner": context.owner,
+        OWNER: context.owner,
     }
 
 
 def is_orphan(labels: Mapping[str, str], environment: ExecutorEnvironment) -> bool:
     """Returns whether the executor that made a container with these labels is dead."""
-    state = state_of(labels.get(LABEL + "owner", ""))
+    state = state_of(labels.get(OWNER, ""))
     if state != "unknown":
         return state == "dead"
     same_agent = labels.get(LABEL + "agent-id") == environment.agent_id

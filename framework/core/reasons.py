@@ -19,8 +19,7 @@ def waiting(task: Task, now: float, wanted: bool) -> tuple[PendingReason, ...] |
         left = max(0.0, task.throttle_until - now)
         return (
             PendingReason(
-                f"throttled until {task.throttle_until:.0f} (for {left:.0f} s more): "
-                "the last run was too short",
+                f"throttled for {left:.0f} s more: the last run was too short",
                 1,
             ),
         )

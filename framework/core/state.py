@@ -93,7 +93,8 @@ class State:
         for task in sorted(snapshot.tasks, key=lambda t: (t.since, t.task_id)):
             self.save_task(task)
             self.now = max(self.now, task.since)
-        for update in sorted(snapshot.updates, key=lambda u: (u.created_at, u.update_id)):
+        # The active one, if there is one, is the newest.
+        for update in sorted(snapshot.updates, key=lambda u: (u.is_active, u.created_at, u.update_id)):
             self.save_update(update)
             self.now = max(self.now, update.created_at)
         for record in self.jobs.values():

@@ -99,7 +99,7 @@ class Agent:
                 "frameworks": [f.info for f in self.frameworks.values()],
                 "executors": [_executor_report(r) for f, r in runs if r.container_id not in f.ended],
                 "tasks": [
-                    _task_report(r, t) for f, r in runs if not f.removed for t in r.tasks.values()
+                    _task_report(r, t) for _, r in runs if not r.abandoned for t in r.tasks.values()
                 ],
             }
         )

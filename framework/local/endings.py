@@ -171,7 +171,8 @@ class Endings:
         ``keep`` false: all end.
         """
         agent = self._agent
-        for info, run in agent.journal.recover(agent.reports.pending, agent.loop.time()):
+        found = agent.journal.recover(agent.reports.pending, agent.loop.time())
+        for info, run in sorted(found, key=lambda pair: pair[1].started):
             framework = agent.frameworks.get(run.framework_id)
             if framework is None:
                 framework = agent.frameworks[run.framework_id] = AgentFramework(info)
@@ -180,7 +181,8 @@ class Endings:
             if not kept:
                 run.abandoned = True  # the master has declared its tasks lost
                 agent.reports.pending.forget(run.framework_id)
-            framework.runs[run.executor_id] = run
+            if running or run.executor_id not in framework.runs:
+                framework.runs[run.executor_id] = run
             run.state = RunState.RECOVERING if kept else RunState.TERMINATING
             if running:
                 assert run.who is not None

@@ -218,9 +218,7 @@ def to_json(
     ranges: list[Json] = []
     for (name, reservation), those in bag.ranges.items():
         value: Json = {"range": [{"begin": begin, "end": end} for begin, end in those]}
-        ranges.append(
-            {"name": name, "type": "RANGES", "ranges": value, **_about(reservation, old_form)}
-        )
+        ranges.append({"name": name, "type": "RANGES", "ranges": value, **_about(reservation, old_form)})
     scalars: list[Json] = []
     for (name, reservation), amount in bag.scalars.items():
         value = {"value": amount / _SCALE}
@@ -240,6 +238,8 @@ def _about(reservation: str, old_form: bool) -> Json:
     stack = msgspec.json.decode(reservation)
     if not old_form or len(stack) > 1:
         return {"reservations": stack}
+    if stack[0].get("type") == "STATIC":
+        return {"role": stack[0]["role"]}
     held = {k: v for k, v in stack[0].items() if k not in {"role", "type"}}
     return {"role": stack[0]["role"], "reservation": held}
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import tornado
 
 from framework.local.journal import JOURNALS, kill_recorded
 from framework.local.processes import Identity, Watch, identify, send_signal
@@ -107,7 +108,6 @@ class _Agent:
         elif self._who is not None and not self.gone.is_set():
             send_signal(self._who, signal.SIGTERM)
 
-
     def sweep(self) -> None:
         """Kills the executors of an agent that is gone; blocks."""
         if self._running() is None:
@@ -143,7 +143,11 @@ class Supervisor:
 
 
 def python_environment() -> dict[str, str]:
-    """Returns an environment in which a child finds the same modules as this process."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, *(p for p in sys.path if p and p != root)]
+    """Returns an environment in which a child finds this package and what it needs.
+
+    Also where they are not installed: in a source tree, or in a single-file executable.
+    """
+    own = Path(__file__).resolve().parents[2]
+    needed = [Path(str(m.__file__)).resolve().parents[1] for m in (msgspec, tornado)]
+    paths = dict.fromkeys(str(p) for p in (own, *needed))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -54,11 +54,8 @@ _NOT_BELOW = {
 
 
 def check_job(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
-    """Yields all that is wrong with a job whose fields have the right types."""
+    """Yields all that is wrong with a job that has its required fields, all of the right types."""
     yield from _key(data)
-    if not data["task"].get("processes"):
-        yield Fault("task.processes is required: a Task needs at least one Process")
-        return
     yield from _numbers(data)
     yield from _resources(data)
     yield from _processes(data["task"]["processes"])

@@ -229,7 +229,7 @@ def _at(path: str) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
+    return ", ".join(sorted(names))
 
 
 def _together(faults: list[Fault]) -> Fault:

@@ -167,8 +167,15 @@ def _problems(
     rendering: Rendering, find: Callable[[str], Position | None], limits: Limits
 ) -> Iterable[Fault]:
     unbound = sorted(name for name in rendering.open if not is_run_time(name))
-    if rendering.faults or unbound:
-        yield from rendering.faults
+    faults = rendering.faults
+    task = rendering.data.get("task")
+    if task is not None and not task.get("processes"):
+        faults = [Fault("task.processes is required: a Task needs at least one Process"), *faults]
+    if faults:
+        # The names of tasks and jobs are made of their parts' names: those will be there with the parts.
+        unbound = [name for name in unbound if not name.startswith(("task.", "processes["))]
+    if faults or unbound:
+        yield from faults
         yield from _unbound(unbound, rendering, find)
     else:
         yield from check_job(rendering.data, limits)

@@ -7,6 +7,7 @@ collects all problems with their paths, and the references that stay open.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 from pystachio import Empty
@@ -135,7 +136,9 @@ def _leaf(value: Any, path: str, out: Rendering, place: Position | None) -> Any:
 
 def _is_excessive(value: Any) -> bool:
     """Whether a number is beyond what JSON, Thrift and Mesos carry."""
-    return isinstance(value, int | float) and not -(2**63) < value < 2**63
+    if isinstance(value, float):
+        return not isfinite(value)
+    return isinstance(value, int) and not -(2**63) < value < 2**63
 
 
 def _mismatch(value: Any, path: str, place: Position | None, found: Any) -> Fault:

@@ -14,7 +14,16 @@ import pytest
 
 from tests.framework.local.clusters import Cluster, until
 from tests.framework.local.replay import EXECUTOR, Names, compare
-from tests.framework.local.wire import RESOURCES, Answer, Connection, Framework, Stream, executor, get, task
+from tests.framework.local.wire import (
+    RESOURCES,
+    Answer,
+    Connection,
+    Framework,
+    Stream,
+    executor,
+    get,
+    task,
+)
 
 Json = dict[str, Any]
 
@@ -27,7 +36,9 @@ LEFT_OUT = {
 }
 # recording -> parts of the answer that are not compared, as a function that takes them out, with the reason
 FLAGS = "flags that mean nothing here are not listed"
-METRICS = "what is not counted here (registrar, quantiles, revocable resources, operations) is not listed"
+METRICS = (
+    "what is not counted here (registrar, quantiles, revocable resources, operations) is not listed"
+)
 
 
 def _without_flags(body: Any) -> Any:
@@ -62,12 +73,16 @@ class Scene:
         offer = self.framework.offer(after=0 if self._number == 0 else self._mark)
         labels = {"labels": [{"key": "owner", "value": "me"}]}
         self._mark = self.framework.mark()
-        self.framework.accept(offer, [task(task_id, offer, labels=labels, executor=self.executor)], refuse=0)
+        self.framework.accept(
+            offer, [task(task_id, offer, labels=labels, executor=self.executor)], refuse=0
+        )
         if self.stream is None:
             until(lambda: (self.cluster.sandbox("op-e") / "stderr").exists(), "the executor has started")
             body = {"type": "SUBSCRIBE", **self._who, "subscribe": {}}
             self.stream = Stream(self.cluster.agent_address(), "/api/v1/executor", body)
-        self.stream.wait(lambda e: e["type"] == "LAUNCH" and e["launch"]["task"]["task_id"]["value"] == task_id)
+        self.stream.wait(
+            lambda e: e["type"] == "LAUNCH" and e["launch"]["task"]["task_id"]["value"] == task_id
+        )
         self._send(task_id, "TASK_RUNNING", message="up", data="c29tZSBkYXRh")
         self.framework.update(task_id, "TASK_RUNNING")
         if end is not None:
@@ -78,7 +93,12 @@ class Scene:
 
     def _decline_all(self) -> None:
         """Offers that are held would keep the freed resources from being offered together."""
-        offers = [o["id"] for e in self.framework.stream.events if e["type"] == "OFFERS" for o in e["offers"]["offers"]]
+        offers = [
+            o["id"]
+            for e in self.framework.stream.events
+            if e["type"] == "OFFERS"
+            for o in e["offers"]["offers"]
+        ]
         self.framework.call("DECLINE", {"offer_ids": offers, "filters": {"refuse_seconds": 0}})
         self._mark = self.framework.mark()
 
@@ -93,7 +113,11 @@ class Scene:
         self._number += 1
         status = {"task_id": {"value": task_id}, "state": state, "source": "SOURCE_EXECUTOR", **more}
         status["uuid"] = base64.b64encode(uuid.uuid4().bytes).decode()
-        call = {"type": "UPDATE", **self._who, "update": {"status": {**status, "timestamp": 1.0 * self._number}}}
+        call = {
+            "type": "UPDATE",
+            **self._who,
+            "update": {"status": {**status, "timestamp": 1.0 * self._number}},
+        }
         assert self._agent.request("POST", "/api/v1/executor", call).status == 202
 
     def end_executor(self) -> None:
@@ -239,15 +263,23 @@ def names_of_metrics(body: Any) -> set[str]:
     return {m["name"] for m in listed} if listed else set(body)
 
 
-@pytest.mark.parametrize("name", ["master.metrics_snapshot", "agent.metrics_snapshot", "master.v1.GET_METRICS"])
+@pytest.mark.parametrize(
+    "name", ["master.metrics_snapshot", "agent.metrics_snapshot", "master.v1.GET_METRICS"]
+)
 def test_metrics_have_recorded_names(shared: Path, scene: Scene, name: str) -> None:
     """What is not counted here is left out; nothing goes by a name that Mesos does not have."""
     recorded = recordings(shared)
     names = names_of(scene, recorded)
     then = {names.live(n) for n in names_of_metrics(recorded[name]["json"])}
     now = names_of_metrics(ask(scene, recorded[name], names).json)
-    assert now <= then | {n for n in now if n.endswith(("operations/create_disk", "operations/destroy_disk"))}
-    wanted = {"slave/tasks_running", "slave/cpus_used"} if "agent" in name else {"master/tasks_running", "master/elected"}
+    assert now <= then | {
+        n for n in now if n.endswith(("operations/create_disk", "operations/destroy_disk"))
+    }
+    wanted = (
+        {"slave/tasks_running", "slave/cpus_used"}
+        if "agent" in name
+        else {"master/tasks_running", "master/elected"}
+    )
     assert wanted <= now
 
 

@@ -63,7 +63,9 @@ def _removed(replay: Replay) -> None:
 
 
 def _disconnected(replay: Replay) -> None:
-    until(lambda: not get(replay.master, "/frameworks").json["frameworks"][0]["connected"], "disconnected")
+    until(
+        lambda: not get(replay.master, "/frameworks").json["frameworks"][0]["connected"], "disconnected"
+    )
 
 
 # What the recorded scheduler waited for before it opened a connection.

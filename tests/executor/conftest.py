@@ -9,6 +9,7 @@ import pytest
 from executor.runtimes.choice import Runtimes
 from executor.runtimes.zygote import Zygote
 from tests.executor.agent import ScriptedAgent
+from tests.executor.docker_proxy import DOCKER
 from tests.executor.harness import Bench, ExecutorProcess
 from tests.executor.images import make_busybox_image, remove_image
 
@@ -57,7 +58,7 @@ def image(docker_daemon: None) -> Iterator[str]:
     """A busybox image of these tests' own."""
     import docker
 
-    client = docker.from_env()
+    client = docker.DockerClient(f"unix://{DOCKER}")
     tag = make_busybox_image(client, f"mesos-gateway-test-{uuid.uuid4().hex[:8]}:1")
     yield tag
     remove_image(client, tag)

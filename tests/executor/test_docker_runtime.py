@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import docker
 import docker.models.containers
 import pytest
 
+from executor.identity import owner_of
 from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, Parameter, Volume
-from tests.executor.docker_proxy import DockerProxy
+from tests.executor.docker_proxy import DOCKER, DockerProxy
 from tests.executor.harness import Bench, eventually, payload, process
 
 pytestmark = pytest.mark.docker
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def client(docker_daemon: None) -> Iterator[docker.DockerClient]:
-    made = docker.from_env()
+    made = docker.DockerClient(f"unix://{DOCKER}")
     yield made
     made.close()
 
@@ -284,13 +286,25 @@ def test_a_container_removed_by_somebody_else_fails_its_task(
     assert "process hello" in bench.wait("d1", "TASK_FAILED")["message"]
 
 
-def test_a_container_whose_name_is_taken_replaces_what_was_left(
+def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
     bench: Bench, image: str, client: docker.DockerClient
 ) -> None:
-    client.containers.create(image, name="mesos-gateway-d1")
-    end = bench.run(payload("d1", process("true"), container=in_image(image)))
-    assert end["state"] == "TASK_FINISHED"
-    assert client.containers.list(all=True, filters={"name": "mesos-gateway-d1"}) == []
+    dead = subprocess.Popen(["sleep", "100"])
+    owner = owner_of(dead.pid)
+    dead.kill()
+    dead.wait()
+    client.containers.create(
+        image, "true", name="mesos-gateway-d1", labels={"mesos-gateway.owner": owner}
+    )
+    other = client.containers.create(image, "true", name="mesos-gateway-d2")
+    try:
+        for task in ("d1", "d2"):
+            end = bench.run(payload(task, process("true"), container=in_image(image)))
+            assert end["state"] == "TASK_FINISHED"
+        left = client.containers.list(all=True, filters={"name": "mesos-gateway-d[12]"})
+        assert [c.id for c in left] == [other.id]
+    finally:
+        other.remove(force=True)
 
 
 def test_a_task_that_is_killed_while_it_is_made_leaves_nothing(

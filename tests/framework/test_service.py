@@ -328,6 +328,49 @@ def test_a_defect_costs_one_request_and_the_core(
     assert service.status().ready
 
 
+def test_a_defect_that_comes_again_is_not_met_at_full_speed(
+    make_service: Make, cluster: Cluster
+) -> None:
+    """An update that the core always fails on comes again with every subscription."""
+    cores: list[Scheduler] = []
+
+    class Poisoned(Scheduler):
+        def handle(self, event: Any) -> Outcome:
+            if isinstance(event, StatusReceived):
+                raise RuntimeError("a defect")
+            return super().handle(event)
+
+    def poisoned(settings: Settings, snapshot: Snapshot) -> Scheduler:
+        cores.append(Poisoned(settings, snapshot, new_id=lambda: "id"))
+        return cores[-1]
+
+    service = make_service(make_core=poisoned)
+    eventually(lambda: service.status().ready)
+    began = time.monotonic()
+    cluster.update("t", "TASK_RUNNING")
+    eventually(lambda: len(cores) >= 4)
+    assert time.monotonic() - began >= 0.1 + 0.2  # the pauses before the third and the fourth
+    assert cluster.acknowledged == []
+
+
+def test_the_death_of_the_thread_leaves_nobody_waiting(
+    service: SchedulerService, storage: WatchedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If even the stored state makes no core, every request is answered and the service says so."""
+
+    def contradiction(*_: Any) -> Any:
+        raise AssertionError("the state contradicts itself")
+
+    monkeypatch.setattr(service, "_make_core", contradiction)
+    monkeypatch.setattr(storage, "commit", contradiction)
+    first, query = service.submit(create()), service.query(lambda core: 1)
+    assert isinstance(first.exception(10), InternalError)
+    assert query.exception(10) is None or isinstance(query.exception(10), Unavailable)
+    assert isinstance(service.submit(create("late")).exception(10), Unavailable)
+    eventually(lambda: service.ended)
+    assert not service.status().ready
+
+
 def test_a_defect_in_a_commit_is_survived(
     service: SchedulerService, storage: WatchedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +474,18 @@ def test_a_deposed_service_stops_acting(service: SchedulerService, cluster: Clus
     assert "taken over" in status.problems[0]
     assert cluster.launched == []
     assert cluster.calls("TEARDOWN") == []
+
+
+def test_a_deposed_service_kills_nothing(
+    service: SchedulerService, cluster: Cluster, path: Path
+) -> None:
+    """A task that it does not know is its successor's; killing it would write nothing here."""
+    other = Storage(str(path))
+    other.claim_epoch()
+    other.close()
+    cluster.update("its-successors", "TASK_RUNNING")
+    eventually(lambda: service.ended)
+    assert cluster.calls("KILL") == []
 
 
 def test_stop_does_what_is_queued_and_leaves_the_framework(

@@ -22,6 +22,7 @@ async def read_events(call: Call) -> Stream:
     """From now on, or after the event that ``Last-Event-ID`` or ``after`` names."""
     gateway = call.gateway
     after = _position(call)
+    gateway.events.check()
     gateway.requests.admit_stream()
     return Stream(_lines(gateway, after, _filter(call)), "text/event-stream; charset=UTF-8")
 

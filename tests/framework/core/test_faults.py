@@ -34,7 +34,7 @@ from tests.framework.core.mesos_model import EXECUTOR_CPUS, EXECUTOR_MEM, Mesos
 from tests.framework.core.rig import START, Store, equal_state, ids, spec
 
 LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
-EXAMPLES = 5000 if LONG else 400
+EXAMPLES = 10_000 if LONG else 600
 STEPS = 50
 
 KEYS = [JobKey("devcluster", "ann", "prod", name) for name in ("web", "patient", "batch")]

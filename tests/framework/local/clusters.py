@@ -38,10 +38,14 @@ def until(condition: Callable[[], Any], what: str = "", timeout: float = PATIENC
 class Cluster:
     """A running master with agents."""
 
-    def __init__(self, agents: int = 1, *options: str, attributes: Sequence[str] = (ATTRIBUTES,)) -> None:
+    def __init__(
+        self, agents: int = 1, *options: str, attributes: Sequence[str] = (ATTRIBUTES,)
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="mesos-test-")
         self.root = Path(self._directory.name)
-        self.local = LocalMesos(agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options])
+        self.local = LocalMesos(
+            agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options]
+        )
         self.address = ""
         self._count = agents
         self._killed: set[Identity] = set()
@@ -95,7 +99,9 @@ class Cluster:
 
     def sandbox(self, executor_id: str) -> Path:
         """The newest sandbox of an executor."""
-        found = list(self.root.glob(f"agents/*/slaves/*/frameworks/*/executors/{executor_id}/runs/latest"))
+        found = list(
+            self.root.glob(f"agents/*/slaves/*/frameworks/*/executors/{executor_id}/runs/latest")
+        )
         return max(found, key=lambda p: p.lstat().st_mtime, default=self.root / "none" / "none")
 
 

@@ -113,7 +113,11 @@ def identity(event: Json) -> tuple[Any, ...]:
 def _amounts(resources: list[Json]) -> list[Any]:
     """Resources in one order and rounded, to be compared."""
     shown = [
-        [r["name"], r.get("allocation_info"), round(r["scalar"]["value"], 3) if "scalar" in r else r["ranges"]]
+        [
+            r["name"],
+            r.get("allocation_info"),
+            round(r["scalar"]["value"], 3) if "scalar" in r else r["ranges"],
+        ]
         for r in resources
     ]
     return sorted(shown, key=str)
@@ -219,7 +223,9 @@ class Replay:
     def _subscribe(self, key: tuple[str, int], path: str, body: Json, headers: dict[str, str]) -> None:
         executor_id = body.get("executor_id", {}).get("value", "")
         if executor_id in self.launched:
-            until(lambda: (self._sandbox(executor_id) / "stderr").exists(), "the executor has been started")
+            until(
+                lambda: (self._sandbox(executor_id) / "stderr").exists(), "the executor has been started"
+            )
         stream = Stream(self._address(key[0]), path, body, headers)
         self.streams[key] = self._answers[key] = stream
         if key[0] == "executor-agent":
@@ -329,7 +335,8 @@ def _sorted(event: Json) -> Json:
     if event["type"] != "OFFERS":
         return event
     offers = [
-        {**o, "resources": sorted(o["resources"], key=lambda r: r["name"])} for o in event["offers"]["offers"]
+        {**o, "resources": sorted(o["resources"], key=lambda r: r["name"])}
+        for o in event["offers"]["offers"]
     ]
     return {"type": "OFFERS", "offers": {"offers": offers}}
 
@@ -389,15 +396,28 @@ def launch(
                 "agent_id": agent_id,
                 "data": "e30=",
                 "labels": {"labels": [{"key": "owner", "value": "me"}]},
-                "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}}, RESOURCES[1]],
+                "resources": [
+                    {"name": "cpus", "type": "SCALAR", "scalar": {"value": cpus}},
+                    RESOURCES[1],
+                ],
             }
             for t in task_ids
         ]
         if group:
-            operation = {"type": "LAUNCH_GROUP", "launch_group": {"executor": executor, "task_group": {"tasks": tasks}}}
+            operation = {
+                "type": "LAUNCH_GROUP",
+                "launch_group": {"executor": executor, "task_group": {"tasks": tasks}},
+            }
         else:
-            operation = {"type": "LAUNCH", "launch": {"task_infos": [{**t, "executor": executor} for t in tasks]}}
-        accept = {"offer_ids": [chosen["id"]], "operations": [operation], "filters": {"refuse_seconds": refuse}}
+            operation = {
+                "type": "LAUNCH",
+                "launch": {"task_infos": [{**t, "executor": executor} for t in tasks]},
+            }
+        accept = {
+            "offer_ids": [chosen["id"]],
+            "operations": [operation],
+            "filters": {"refuse_seconds": refuse},
+        }
         return {"type": "ACCEPT", "framework_id": {"value": replay.framework_id}, "accept": accept}
 
     return body
@@ -405,5 +425,3 @@ def launch(
 
 def _disk(amount: float) -> Json:
     return {"name": "disk", "type": "SCALAR", "scalar": {"value": amount}}
-
-

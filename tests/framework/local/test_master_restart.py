@@ -29,7 +29,12 @@ class Standalone:
         reader, writer = os.pipe()
         port = self.address.rpartition(":")[2]
         command = [sys.executable, "-m", "framework.local", f"--port={port}", f"--work-dir={self.root}"]
-        command += ["--agents=1", f"--resources={RESOURCES}", f"--attributes={ATTRIBUTES}", f"--ready-fd={writer}"]
+        command += [
+            "--agents=1",
+            f"--resources={RESOURCES}",
+            f"--attributes={ATTRIBUTES}",
+            f"--ready-fd={writer}",
+        ]
         with open(self.root / "log", "ab") as log:
             self.process = subprocess.Popen([*command, *FAST], stderr=log, pass_fds=[writer])
         os.close(writer)
@@ -72,7 +77,10 @@ def run_task(mesos: Standalone, framework: Framework) -> Stream:
     stream.wait_type("LAUNCH")
     status = {"task_id": {"value": "t1"}, "state": "TASK_RUNNING", "source": "SOURCE_EXECUTOR"}
     status |= {"uuid": "Bf4pT1ZQTe6Hb5C5GZ9nUA=="}
-    assert post(address, "/api/v1/executor", {"type": "UPDATE", **who, "update": {"status": status}}).status == 202
+    assert (
+        post(address, "/api/v1/executor", {"type": "UPDATE", **who, "update": {"status": status}}).status
+        == 202
+    )
     return stream
 
 
@@ -94,12 +102,16 @@ def test_tasks_are_known_again_after_the_master_was_killed(mesos: Standalone) ->
     assert again.offer()["executor_ids"] == [{"value": "e"}]
     assert again.update("t1", "TASK_RUNNING")["uuid"] == status["uuid"]
     again.call("RECONCILE", {"tasks": [{"task_id": {"value": "t1"}}]})
-    reconciled = again.stream.wait(lambda e: e.get("update", {}).get("status", {}).get("reason") is not None)
+    reconciled = again.stream.wait(
+        lambda e: e.get("update", {}).get("status", {}).get("reason") is not None
+    )
     assert reconciled["update"]["status"]["state"] == "TASK_RUNNING"
     assert reconciled["update"]["status"]["reason"] == "REASON_RECONCILIATION"
     used = get(mesos.address, "/slaves").json["slaves"][0]["used_resources"]
     assert used["cpus"] == 0.2
-    (next(mesos.root.glob("agents/1/slaves/*/frameworks/*/executors/e/runs/latest")) / "exit").write_text("0")
+    (
+        next(mesos.root.glob("agents/1/slaves/*/frameworks/*/executors/e/runs/latest")) / "exit"
+    ).write_text("0")
     stream.close()
     again.close()
 
@@ -172,5 +184,3 @@ def test_sigterm_ends_everything(tmp_path: Path) -> None:
     lost = [e for e in framework.stream.events if "TASK_LOST" in json.dumps(e)]
     assert lost == [], "the framework sees its master go, not its tasks"
     framework.close()
-
-

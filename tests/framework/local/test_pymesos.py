@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 from collections.abc import Callable
 
-import pytest
 from pymesos import encode_data
 
 from tests.framework.local.clusters import Cluster, until
-from tests.framework.local.drivers import driver, work
-from tests.framework.local.wire import get
+from tests.framework.local.drivers import Recorder, driver, work
+from tests.framework.local.wire import get, post
 
 Start = Callable[..., Cluster]
 
@@ -73,19 +70,20 @@ def test_without_checkpointing_the_tasks_die_with_the_agent(start_cluster: Start
     cluster = start_cluster(1)
     with driver(cluster.address, checkpoint=None) as (made, seen):
         offer = seen.wait("offer")
-        made.launchTasks(offer["id"], [work("t1", offer)])
+        made.launchTasks(offer["id"], [work("t1", offer)], {"refuse_seconds": 0})
         pid = seen.update("t1", "TASK_RUNNING")["container_status"]["executor_pid"]
         mark = seen.mark()
         cluster.kill_agent()
         assert seen.update("t1", "TASK_LOST")["reason"] == "REASON_AGENT_DISCONNECTED"
         cluster.await_agents()
         until(lambda: not os.path.exists(f"/proc/{pid}"), "the new agent ends the old executor")
-        again = seen.wait("offer", lambda o: _cpus(o) == 2.0, after=mark)
-        assert again["agent_id"] == offer["agent_id"]
+        until(lambda: _offered_cpus(seen, mark) == 2.0, "all of the agent is on offer again")
 
 
-def _cpus(offer: dict) -> float:
-    return sum(r["scalar"]["value"] for r in offer["resources"] if r["name"] == "cpus")
+def _offered_cpus(seen: Recorder, mark: int) -> float:
+    offers = [about[0] for kind, about in seen.told[mark:] if kind == "offer"]
+    cpus = (r["scalar"]["value"] for o in offers for r in o["resources"] if r["name"] == "cpus")
+    return round(sum(cpus), 3)
 
 
 def test_a_scheduler_fails_over(start_cluster: Start) -> None:
@@ -96,7 +94,7 @@ def test_a_scheduler_fails_over(start_cluster: Start) -> None:
         made.launchTasks(offer["id"], [work("t1", offer)])
         seen.update("t1", "TASK_RUNNING")
     with driver(cluster.address, id={"value": framework_id}) as (made, seen):
-        assert seen.wait("registered") == framework_id
+        seen.wait("reregistered")
         seen.wait("offer", lambda o: o.get("executor_ids") == [{"value": "e"}])
         made.reconcileTasks([])
         assert seen.update("t1", "TASK_RUNNING")["reason"] == "REASON_RECONCILIATION"
@@ -104,7 +102,10 @@ def test_a_scheduler_fails_over(start_cluster: Start) -> None:
 
 def test_two_frameworks_share_the_agents(start_cluster: Start) -> None:
     cluster = start_cluster(2)
-    with driver(cluster.address, name="one") as (one, first), driver(cluster.address, name="two") as (two, second):
+    with (
+        driver(cluster.address, name="one") as (one, first),
+        driver(cluster.address, name="two") as (two, second),
+    ):
         held = first.wait("offer")
         for name, made, seen in (("one", one, first), ("two", two, second)):
             if name == "two":
@@ -115,12 +116,13 @@ def test_two_frameworks_share_the_agents(start_cluster: Start) -> None:
             made.launchTasks(offer["id"], [work(name, offer)], {"refuse_seconds": 0})
             seen.update(name, "TASK_RUNNING")
         for slave in cluster.state()["slaves"]:
-            used, offered, total = (slave[k]["cpus"] for k in ("used_resources", "offered_resources", "resources"))
+            used, offered, total = (
+                slave[k]["cpus"] for k in ("used_resources", "offered_resources", "resources")
+            )
             assert used + offered <= total + 1e-9
 
 
-@pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGKILL])
-def test_an_executor_that_does_not_end_is_killed_with_its_children(start_cluster: Start, what: int) -> None:
+def test_an_executor_that_does_not_end_is_killed_with_its_children(start_cluster: Start) -> None:
     """TEARDOWN: whatever an executor has started ends with it, also what left its session."""
     cluster = start_cluster(1, "--executor-shutdown-grace-period=0.5")
     stubborn = "trap '' TERM; setsid sleep 1000 & sleep 1000 & echo $! > pids; jobs -p >> pids; wait"
@@ -130,13 +132,10 @@ def test_an_executor_that_does_not_end_is_killed_with_its_children(start_cluster
         task["executor"]["command"]["value"] = stubborn
         made.launchTasks(offer["id"], [task])
         pids = until(lambda: _numbers(cluster), "the executor has started its children")
-        if what == signal.SIGKILL:
-            os.kill(int((cluster.sandbox("e") / "leader").read_text()), what) if False else None
-        framework_id = seen.wait("registered")
-        body = f"frameworkId={framework_id}".encode()
-        from tests.framework.local.wire import post
-
-        answer = post(cluster.address, "/teardown", body, {"Content-Type": "application/x-www-form-urlencoded"})
+        body = f"frameworkId={seen.wait('registered')}".encode()
+        answer = post(
+            cluster.address, "/teardown", body, {"Content-Type": "application/x-www-form-urlencoded"}
+        )
         assert answer.status == 200
         until(lambda: not any(os.path.exists(f"/proc/{p}") for p in pids), "all are gone")
         until(lambda: not get(cluster.address, "/slaves").json["slaves"][0]["used_resources"]["cpus"])
@@ -144,7 +143,5 @@ def test_an_executor_that_does_not_end_is_killed_with_its_children(start_cluster
 
 def _numbers(cluster: Cluster) -> list[int]:
     path = cluster.sandbox("e") / "pids"
-    return [int(n) for n in path.read_text().split()] if path.exists() else []
-
-
-del json
+    text = path.read_text() if path.exists() else ""
+    return [int(n) for n in text.split()] if text.count("\n") >= 3 else []

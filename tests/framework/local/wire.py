@@ -42,7 +42,9 @@ class Connection:
     def __init__(self, address: str) -> None:
         self._connection = http.client.HTTPConnection(address, timeout=PATIENCE)
 
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         given = headers if headers is not None else {"Content-Type": "application/json"}
         self._connection.putrequest(method, path, skip_accept_encoding=True)
@@ -70,7 +72,9 @@ def post(address: str, path: str, body: Any, headers: dict[str, str] | None = No
 class Stream:
     """A subscription: its raw bytes, its headers, and its events as they come."""
 
-    def __init__(self, address: str, path: str, body: Json, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, address: str, path: str, body: Json, headers: dict[str, str] | None = None
+    ) -> None:
         host, port = address.split(":")
         self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE)
         data = json.dumps(body).encode()
@@ -132,7 +136,9 @@ class Stream:
                         return event
                 left = deadline - time.monotonic()
                 if left <= 0 or self.ended is not None:
-                    raise AssertionError(f"no such event ({self.ended or 'timeout'}): {self.events[after:]}")
+                    raise AssertionError(
+                        f"no such event ({self.ended or 'timeout'}): {self.events[after:]}"
+                    )
                 self._changed.wait(left)
 
     def wait_type(self, kind: str, *, after: int = 0, timeout: float = PATIENCE) -> Json:
@@ -183,7 +189,10 @@ class Framework:
         call: Json = {"type": kind, "framework_id": {"value": self.id}}
         if body is not None:
             call[kind.lower()] = body
-        headers = {"Content-Type": "application/json", "Mesos-Stream-Id": self.stream.header("Mesos-Stream-Id") or ""}
+        headers = {
+            "Content-Type": "application/json",
+            "Mesos-Stream-Id": self.stream.header("Mesos-Stream-Id") or "",
+        }
         return self._calls.request("POST", "/api/v1/scheduler", call | more, headers)
 
     def offer(self, *, after: int = 0, agent_id: str | None = None, timeout: float = PATIENCE) -> Json:
@@ -193,23 +202,37 @@ class Framework:
             return agent_id is None or offer["agent_id"]["value"] == agent_id
 
         event = self.stream.wait(
-            lambda e: e["type"] == "OFFERS" and any(map(fits, e["offers"]["offers"])), after=after, timeout=timeout
+            lambda e: e["type"] == "OFFERS" and any(map(fits, e["offers"]["offers"])),
+            after=after,
+            timeout=timeout,
         )
         return next(o for o in event["offers"]["offers"] if fits(o))
 
     def accept(self, offer: Json, tasks: list[Json], refuse: float = 0.0) -> Answer:
         launch = {"type": "LAUNCH", "launch": {"task_infos": tasks}}
-        body = {"offer_ids": [offer["id"]], "operations": [launch], "filters": {"refuse_seconds": refuse}}
+        body = {
+            "offer_ids": [offer["id"]],
+            "operations": [launch],
+            "filters": {"refuse_seconds": refuse},
+        }
         return self.call("ACCEPT", body)
 
     def update(
-        self, task_id: str, state: str, *, after: int = 0, acknowledge: bool = True, timeout: float = PATIENCE
+        self,
+        task_id: str,
+        state: str,
+        *,
+        after: int = 0,
+        acknowledge: bool = True,
+        timeout: float = PATIENCE,
     ) -> Json:
         """Returns the status of the first such update; acknowledges it."""
         event = self.stream.wait(
-            lambda e: e["type"] == "UPDATE"
-            and e["update"]["status"]["task_id"]["value"] == task_id
-            and e["update"]["status"]["state"] == state,
+            lambda e: (
+                e["type"] == "UPDATE"
+                and e["update"]["status"]["task_id"]["value"] == task_id
+                and e["update"]["status"]["state"] == state
+            ),
             after=after,
             timeout=timeout,
         )

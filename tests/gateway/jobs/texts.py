@@ -55,7 +55,8 @@ jobs = [
 COMBINED = """
 setup = SequentialTask(
   name='setup',
-  processes=[Process(name='fetch', cmdline='fetch {{mesos.instance}}'), Process(name='unpack', cmdline='tar x')],
+  processes=[Process(name='fetch', cmdline='fetch {{mesos.instance}}'),
+             Process(name='unpack', cmdline='tar x')],
   resources=Resources(cpu=0.5, ram=64*MB, disk=512*MB))
 serve = Task(
   name='serve',
@@ -74,9 +75,9 @@ jobs = [
   Job(name='docker', container=Docker(image='app:{{tag}}', parameters=[
     Parameter(name='env', value='A=b'), {'name': 'network', 'value': 'host'}]), **common),
   Job(name='wrapped', container=Container(docker=Docker(image='app')), **common),
-  Job(name='mesos', container=Mesos(image=DockerImage(name='app-{{tag}}', tag='1.0'), volumes=volumes), **common),
-  Job(name='plain', container={'image': 'busybox'}, **common),
-  Job(name='count', sla_policy={'count': 1, 'duration_secs': 30}, **common),
+  Job(name='mesos', container=Mesos(image=DockerImage(name='app-{{tag}}', tag='1.0'), volumes=volumes),
+      **common),
+  Job(name='count', sla_policy=CountSlaPolicy(count=1, duration_secs=30), **common),
   Job(name='share', sla_policy=PercentageSlaPolicy(percentage=97.5, duration_secs='60'), **common),
 ]
 """
@@ -99,7 +100,8 @@ CHECKED = """
 checker = HealthCheckerConfig({'shell': ShellHealthChecker(shell_command='curl -f localhost')})
 jobs = [Service(
   cluster='devcluster', role='www-data', environment='prod', name='checked',
-  health_check_config=HealthCheckConfig(health_checker=checker, interval_secs='2.5', min_consecutive_successes=2),
+  health_check_config=HealthCheckConfig(
+    health_checker=checker, interval_secs='2.5', min_consecutive_successes=2),
   lifecycle=LifecycleConfig(http=HttpLifecycleConfig(port='admin', graceful_shutdown_wait_secs=7)),
   partition_policy=PartitionPolicy(delay_secs=60),
   metadata=[Metadata(key='team', value='{{role}}'), Metadata(key='a', value='b')],
@@ -160,9 +162,10 @@ options.update(instances=4)
 cpu = pick(options, 'cpu', 'processors', default=0.75)
 ram = pick(options, 'ram') * 64 * MB
 environment = 'prod' if os.getenv('USER') == 'vagrant' and not shared_settings else 'devel'
-jobs = [Service(cluster='devcluster', role='www-data', environment=environment, name='c' + str(len(options)),
-                instances=max(options['instances'], 2) - 1,
-                task=SimpleTask('c', 'true')(resources=Resources(cpu=cpu, ram=ram, disk=options['disk'] * GB)))]
+resources = Resources(cpu=cpu, ram=ram, disk=options['disk'] * GB)
+jobs = [Service(cluster='devcluster', role='www-data', environment=environment,
+                name='c' + str(len(options)), instances=max(options['instances'], 2) - 1,
+                task=SimpleTask('c', 'true')(resources=resources))]
 """
 
 NESTED = """
