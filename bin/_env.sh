@@ -50,7 +50,7 @@ _install() {
     local target=$1
     cd "$ROOT"
     # http-parser, which pymesos needs, does not build on Python >= 3.11: ours stands in for it.
-    "$PYTHON" -m pip install --disable-pip-version-check --no-input --progress-bar off \
+    "$PYTHON" -m pip install --disable-pip-version-check --no-input --use-pep517 --progress-bar off \
         -c constraints.txt ./third_party/http-parser -e "$target" |
         sed -un -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^Installing collected packages.*/  installing …/p' >&2
     rm -rf third_party/http-parser/build third_party/http-parser/*.egg-info

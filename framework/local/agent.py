@@ -201,24 +201,26 @@ class Agent:
         launch.add_done_callback(self._launches.discard)
         return run
 
-    async def _launch(self, framework: AgentFramework, run: Run) -> None:
+    def _container(self, framework: AgentFramework, run: Run) -> containerizer.Container:
         assert self.id is not None
-        container = containerizer.Container(
-            run.directory,
-            run.info.get("command", {}),
-            run.info.get("command", {}).get("user") or framework.user,
-            containerizer.environment(
-                agent_id=self.id,
-                address=self.config.address,
-                port=self.config.port,
-                framework_id=framework.id,
-                executor=run.info,
-                directory=run.directory,
-                checkpoint=framework.checkpoint,
-                times=self.config.times,
-            )
-            | ({"MESOS_ALLOCATION_ROLE": run.role} if run.command_task else {}),
+        environment = containerizer.environment(
+            agent_id=self.id,
+            address=self.config.address,
+            port=self.config.port,
+            framework_id=framework.id,
+            executor=run.info,
+            directory=run.directory,
+            checkpoint=framework.checkpoint,
+            times=self.config.times,
         )
+        if run.command_task:
+            environment["MESOS_ALLOCATION_ROLE"] = run.role
+        command = run.info["command"]
+        user = command.get("user") or framework.user
+        return containerizer.Container(run.directory, command, user, environment, run.command_task)
+
+    async def _launch(self, framework: AgentFramework, run: Run) -> None:
+        container = self._container(framework, run)
         try:
             await self.loop.run_in_executor(None, containerizer.prepare, container)
             if run.state is RunState.TERMINATING:  # shut down meanwhile

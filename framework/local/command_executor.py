@@ -1,7 +1,8 @@
 """The executor of a task that brings a command and no executor (recording 14).
 
 Runs as a program of its own, ``python -I command_executor.py``, with nothing but the standard
-library: it must start where the project is not installed for the task's user, and outlive its agent.
+library, and outlives its agent. It runs as who the agent is and starts the command as the task's user,
+who need not be able to reach this interpreter.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import http.client
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -32,6 +34,15 @@ def _seconds(text: str, default: float) -> float:
     return default
 
 
+def _account(user: str) -> dict[str, Any]:
+    """What Popen needs to start a command as this user: nothing for one's own; raises ``KeyError``."""
+    if not user or os.geteuid() != 0 or pwd.getpwnam(user).pw_uid == 0:
+        return {}
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+
+
 class CommandExecutor:
     """One task, from its LAUNCH to the acknowledgement of its last update."""
 
@@ -50,6 +61,7 @@ class CommandExecutor:
         self._child: subprocess.Popen[bytes] | None = None
         self._killed = False
         self._sends_killing = False
+        self._user = ""
         self._unacknowledged: dict[str, Json] = {}
         self._last: str | None = None
         self._over = threading.Event()
@@ -120,6 +132,7 @@ class CommandExecutor:
         kind = event["type"]
         if kind == "SUBSCRIBED":
             info = event["subscribed"]["framework_info"]
+            self._user = info.get("user", "")
             self._sends_killing = {"type": "TASK_KILLING_STATE"} in info.get("capabilities", [])
         elif kind == "LAUNCH":
             self._launch(event["launch"]["task"])
@@ -152,8 +165,9 @@ class CommandExecutor:
                 executable=None if command.get("shell", True) else command.get("value"),
                 env={**self._environment, **{v["name"]: v["value"] for v in variables}},
                 process_group=0,
+                **_account(command.get("user") or self._user),
             )
-        except OSError as error:
+        except (OSError, KeyError) as error:
             self._update("TASK_FAILED", f"Failed to execute the command: {error}")
             return
         self._update("TASK_RUNNING")

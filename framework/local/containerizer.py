@@ -32,12 +32,16 @@ class LaunchFailed(Exception):
 
 @dataclass(frozen=True)
 class Container:
-    """What is to be started. ``user`` "" means the agent's own."""
+    """What is to be started. ``user`` "" means the agent's own.
+
+    ``switches``: the program itself becomes the user, so it starts as who the agent is.
+    """
 
     directory: Path
     command: Json
     user: str
     environment: dict[str, str]
+    switches: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def _give(directory: Path, account: _Account) -> None:
 def start(container: Container) -> subprocess.Popen[bytes]:
     """Starts the command; raises :class:`LaunchFailed`, or ``OSError`` if it cannot be run."""
     command = container.command
-    account = _account(container.user)
+    account = None if container.switches else _account(container.user)
     if command.get("shell", True):
         if "value" not in command:
             raise LaunchFailed("Shell specified but no command value provided")

@@ -286,8 +286,6 @@ class Expressions:
             if len(args) != 1 or kwargs:
                 raise Fault(f"{display_name(kind)} takes one value")
             return coerce(kind, args[0], self.notes)
-        if not hasattr(kind, "TYPEMAP"):
-            raise Fault("Struct is for making types: class Name(Struct): …")
         fields: dict[str, Any] = {}
         for arg in args:
             if not isinstance(arg, dict):

@@ -41,6 +41,8 @@ def weigh_type(kind: Any) -> int:
 
 def _weigh(kind: Any) -> int:
     current_budget().step()
+    if kind is Struct:
+        raise Fault("Struct itself has no fields; make a type of it: class Name(Struct): …")
     if issubclass(kind, Structural):
         return _check(1 + sum(_signature_weight(field) for field in kind.TYPEMAP.values()))
     if issubclass(kind, ListContainer):

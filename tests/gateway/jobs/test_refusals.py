@@ -348,3 +348,63 @@ def test_any_change_to_a_good_text(data: st.DataObject) -> None:
     bounded(
         (text[:start] + data.draw(PIECES | st.text(max_size=5)) + text[end:]).encode("utf-8", "replace")
     )
+
+
+NAMES = """
+Job Service Task Process Resources Docker Mesos Logger Mode UpdateConfig Struct String Integer Float Boolean
+List Map Enum Choice Required Default Empty MB order SimpleTask SequentialTask Tasks Processes Options
+java_options len str int float bool list tuple set dict range enumerate zip sorted reversed min max sum abs
+round any all repr print include own Own job process os getpass x xs d
+"""
+ATTRIBUTES = """
+bind get name cmdline task processes has_name has_task combine concat sequential simple order java environ
+getenv path join format replace split strip upper center zfill append extend pop insert index remove sort
+items keys update setdefault getuser number labels
+"""
+LITERALS = """
+1 -1 0.5 'a' '{{x}}' '%s%d' '{}{0}' None True [] [1] () {} {'a':1}
+"""
+FIELDS = "name cmdline task processes x cpu ram container constraints update_config"
+OPERATORS = "+ * % / == < in and"
+
+
+@st.composite
+def expressions(draw: st.DrawFn, depth: int = 3) -> str:
+    """A well-formed expression of the language, mostly without sense."""
+    kind = draw(st.sampled_from("atom call method attribute item binary list loop".split()))  # noqa: SIM905
+    if depth == 0 or kind == "atom":
+        return draw(st.sampled_from((NAMES + LITERALS).split()))
+    one = draw(expressions(depth - 1))
+    other = draw(expressions(depth - 1))
+    field = draw(st.sampled_from(FIELDS.split()))
+    attribute = draw(st.sampled_from(ATTRIBUTES.split()))
+    arguments = draw(st.sampled_from(["", other, f"{other}, {other}", f"{field}={other}", f"*{other}"]))
+    operator = draw(st.sampled_from(OPERATORS.split()))
+    return {
+        "call": f"{one}({arguments})",
+        "method": f"{one}.{attribute}({arguments})",
+        "attribute": f"{one}.{attribute}",
+        "item": f"{one}[{other}]",
+        "binary": f"{one} {operator} {other}",
+        "list": f"[{one}, {other}]",
+        "loop": f"[{one} for x in {other}]",
+    }[kind]
+
+
+PRELUDE = """
+import os, getpass
+class Own(Struct):
+  name = Default(String, 'a{{number}}')
+  number = Integer
+  labels = Default(Map(String, String), {'a': 'b'})
+own = Own(number=3)
+x, xs, d = 'a', [1, 2], {'a': 'b', 'cpu': 1}
+process = Process(name='p', cmdline='{{x}}')
+job = Job(name='n', role='r', cluster='c', environment='e', task=SimpleTask('t', 'c'))
+"""
+
+
+@settings(max_examples=300)
+@given(expressions(), st.sampled_from(FIELDS.split()), expressions())
+def test_any_expression(expression: str, field: str, value: str) -> None:
+    bounded(f"{PRELUDE}x = {expression}\njobs = [job({field}={value}).bind(x=x)]".encode())
