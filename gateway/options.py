@@ -139,7 +139,10 @@ class Options:
         shows="N",
     )
     local_resources: str = _option(
-        DEFAULT_RESOURCES, "resources of each agent", group="Embedded Mesos", read=values.text
+        DEFAULT_RESOURCES,
+        "resources of each agent; the agents share the ports",
+        group="Embedded Mesos",
+        read=values.text,
     )
     local_attributes: tuple[str, ...] = _option(
         (),

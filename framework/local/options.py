@@ -93,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--resources",
         action="append",
-        help=f"of each agent; repeated: of the 1st, 2nd … agent in turn (default: {DEFAULT_RESOURCES})",
+        help="of each agent, but for the ports, which agents with equal resources share evenly; "
+        f"repeated: of the 1st, 2nd … agent in turn (default: {DEFAULT_RESOURCES})",
     )
     add(
         "--attributes",
@@ -159,9 +160,7 @@ def _options(given: argparse.Namespace) -> Options:
     count = _integer("--agents", given.agents, 0, _MAX_AGENTS)
     address = _address("--address", given.address)
     agent_address = given.agent_address or ("127.0.0.{n}" if address == "127.0.0.1" else address)
-    bags = _per_agent(given.resources or [DEFAULT_RESOURCES], count)
-    for bag in bags:
-        resources.parse(bag)
+    bags = _share_ports(_per_agent(given.resources or [DEFAULT_RESOURCES], count))
     marks = _per_agent(given.attributes or [""], count)
     for mark in marks:
         attributes.parse(mark)
@@ -210,6 +209,18 @@ def _address(name: str, text: str) -> str:
 def _per_agent(values: Sequence[str], count: int) -> tuple[str, ...]:
     """The values in turn, with ``{n}`` filled in."""
     return tuple(values[n % len(values)].replace("{n}", str(n + 1)) for n in range(count))
+
+
+def _share_ports(bags: Sequence[str]) -> tuple[str, ...]:
+    """Checks each agent's resources, and gives those that name the same ports their shares of them."""
+    result = []
+    for n, text in enumerate(bags):
+        bag = resources.parse(text)
+        parts = bags.count(text)
+        if parts > 1 and ("ports", "") in bag.ranges:
+            text = resources.describe(resources.share_of_ports(bag, bags[:n].count(text), parts))
+        result.append(text)
+    return tuple(result)
 
 
 def _ports(text: str, count: int) -> tuple[int, ...]:

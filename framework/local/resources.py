@@ -147,6 +147,30 @@ def parse(text: str) -> Resources:
     return Resources(scalars, ranges)
 
 
+def share_of_ports(bag: Resources, part: int, parts: int) -> Resources:
+    """The bag with the ``part``-th (from 0) of ``parts`` even shares of its ports; the rest is whole.
+
+    Agents that run on one machine cannot all promise the same ports to their tasks.
+    """
+    key = ("ports", "")
+    total = sum(end - begin + 1 for begin, end in bag.ranges.get(key, ()))
+    share = _slice(bag.ranges.get(key, ()), total * part // parts, total * (part + 1) // parts)
+    return Resources(bag.scalars, {**bag.ranges, key: share})
+
+
+def _slice(those: Ranges, start: int, stop: int) -> Ranges:
+    """The numbers at the positions ``start`` <= position < ``stop`` of the ranges."""
+    result: list[Range] = []
+    position = 0
+    for begin, end in those:
+        first = begin + max(0, start - position)
+        last = min(end, begin + stop - position - 1)
+        if first <= last:
+            result.append((first, last))
+        position += end - begin + 1
+    return tuple(result)
+
+
 def _parse_amount(name: str, value: str) -> int:
     if not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", value):
         raise ValueError(f"resource {name!r}: {value!r} is not a positive number")

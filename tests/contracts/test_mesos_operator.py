@@ -34,7 +34,7 @@ LEFT_OUT = {
     "agent.sandbox.stdout": "a file of the sandbox, not an answer",
     "agent.sandbox.stderr": "a file of the sandbox, not an answer",
 }
-# recording -> parts of the answer that are not compared, as a function that takes them out, with the reason
+# recording -> parts of the answer that are not compared: a function that takes them out, and the reason
 FLAGS = "flags that mean nothing here are not listed"
 METRICS = (
     "what is not counted here (registrar, quantiles, revocable resources, operations) is not listed"
@@ -216,7 +216,8 @@ def check(scene: Scene, name: str, recorded: Json, names: Names) -> None:
         then, now = prepared(name, recorded["json"]), prepared(name, answer.json)
         compare(then, now, names)
     elif "state_jsonp" in name:
-        assert answer.text.startswith("cb({") and answer.text.endswith("})")
+        assert answer.text.startswith("cb({")
+        assert answer.text.endswith("})")
     elif "download" in name:
         assert answer.body == (scene.cluster.sandbox("op-e") / "stdout").read_bytes()
     else:

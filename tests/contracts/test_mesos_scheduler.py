@@ -1,7 +1,7 @@
 """Contract: the recorded scenarios of a real Mesos 1.11, played against the local one.
 
 Not played, and why:
-- 25 (a call of type UNKNOWN): it makes a real 1.11 master abort; the local one answers 501 (tested here).
+- 25 (a call of type UNKNOWN): it makes a real 1.11 master abort; the local one answers 501.
 - 37, its part with ZooKeeper: the local cluster has one master. A follower and a master without leader
   are played with ``--follow``; the change of the leader as a restart of the master.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -105,7 +106,7 @@ def test_other_host_paths_are_refused_with_the_rule(path: str, mode: Literal["RO
 
 def test_who_a_task_runs_as() -> None:
     for user in ("www-data", "{{role}}", "{{mesos.role}}"):
-        check(spec(executor_data='{"task": {"user": "%s"}}' % user), Policy())
+        check(spec(executor_data=json.dumps({"task": {"user": user}})), Policy())
     root = spec(executor_data='{"task": {"user": "root"}}')
     with pytest.raises(Forbidden, match=r"users\.allowed"):
         check(root, Policy())
@@ -115,7 +116,8 @@ def test_who_a_task_runs_as() -> None:
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(
-        '[docker]\nparameters = ["env"]\n[volumes]\nread_only = ["/etc/ssl"]\n[users]\nallowed = ["ops"]\n'
+        '[docker]\nparameters = ["env"]\n'
+        '[volumes]\nread_only = ["/etc/ssl"]\n[users]\nallowed = ["ops"]\n'
     )
     assert read_policy(path) == Policy(
         DockerRules(parameters=("env",)), VolumeRules(read_only=("/etc/ssl",)), UserRules(("ops",))

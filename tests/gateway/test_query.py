@@ -56,7 +56,9 @@ def test_any_text_is_a_refusal_or_some_instances_but_never_all(forms: list[str])
         assert all(0 <= n <= MAX_SHARD for n in found)
 
 
-@pytest.mark.parametrize("form", ["", " ", "5-3", "3 - 5", "-1", "1-", "-", "1,,2", "one", "1;2", "1.0", "0-99999"])
+@pytest.mark.parametrize(
+    "form", ["", " ", "5-3", "3 - 5", "-1", "1-", "-", "1,,2", "one", "1;2", "1.0", "0-99999"]
+)
 def test_what_is_not_understood_is_named(form: str) -> None:
     with pytest.raises(Invalid, match="shards="):
         parse_shards(["1", form])

@@ -33,9 +33,7 @@ def start(arguments: list[str], tmp_path: Path) -> Server:
 
 
 def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -100,9 +98,7 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
 
 
 def test_a_stream_does_not_hold_a_stop_up(tmp_path: Path) -> None:
-    server = start(
-        command("--master=127.0.0.1:9", f"--state={tmp_path / 'state.db'}"), tmp_path
-    )
+    server = start(command("--master=127.0.0.1:9", f"--state={tmp_path / 'state.db'}"), tmp_path)
     stream = socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])))
     try:
         stream.sendall(b"GET /alpha/events HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -115,9 +111,7 @@ def test_a_stream_does_not_hold_a_stop_up(tmp_path: Path) -> None:
 
 
 def test_without_a_master_it_serves_and_says_that_it_is_not_ready(tmp_path: Path) -> None:
-    server = start(
-        command("--master=127.0.0.1:9", f"--state={tmp_path / 'state.db'}"), tmp_path
-    )
+    server = start(command("--master=127.0.0.1:9", f"--state={tmp_path / 'state.db'}"), tmp_path)
     try:
         health = Client(server.address).call("GET", "/health")
         assert health.status == 503

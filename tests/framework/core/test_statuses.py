@@ -175,7 +175,7 @@ def test_an_executor_that_was_thought_to_run_is_no_failure_of_the_task() -> None
         "ERROR",
         uuid=None,
         reason="REASON_TASK_INVALID",
-        message="Total resources cpus:1.1 required by task and its executor is more than available cpus:1",
+        message="Total resources cpus:1.1 required by task and its executor is more than available",
     )
     assert rig.states() == {0: "THROTTLED"}
     assert rig.task().failures == 0

@@ -167,7 +167,7 @@ class Replay:
         self.launched: set[str] = set()
 
     def run(self) -> None:
-        """Plays it to the end; raises :class:`Difference`, and ``AssertionError`` for what does not come."""
+        """Plays it to the end; raises :class:`Difference`, ``AssertionError`` for what does not come."""
         try:
             for position, entry in enumerate(self.entries):
                 if not self._skip(entry):

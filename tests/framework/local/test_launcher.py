@@ -65,7 +65,7 @@ def test_a_failure_says_what_was_said_last(resources: str, more: list[str], says
 def test_a_port_in_use_says_so(tmp_path: Path) -> None:
     with LocalMesos(0, RESOURCES) as local:
         port = int((local.address or "").rpartition(":")[2])
-        with pytest.raises(LocalMesosFailed, match="cannot listen on 127.0.0.1"):
+        with pytest.raises(LocalMesosFailed, match=r"cannot listen on 127\.0\.0\.1"):
             LocalMesos(1, RESOURCES, port=port, work_dir=tmp_path).start(10)
     assert processes_in(tmp_path) == []
 

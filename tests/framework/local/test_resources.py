@@ -66,6 +66,20 @@ def test_a_description_is_read() -> None:
     assert res.quantities(bag) == {"cpus": 1.5, "mem": 64.0, "ports": 7.0}
 
 
+@given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 30)), max_size=4), st.integers(1, 7))
+def test_shares_of_ports_are_even_and_make_up_the_whole(
+    spans: list[tuple[int, int]], parts: int
+) -> None:
+    text = "cpus:2;" + (f"ports:[{','.join(f'{a}-{a + n}' for a, n in spans)}]" if spans else "")
+    bag = res.parse(text)
+    shares = [res.share_of_ports(bag, n, parts) for n in range(parts)]
+    assert all(share.scalars == bag.scalars for share in shares)
+    counts = [res.quantities(share).get("ports", 0.0) for share in shares]
+    assert sum(counts) == res.quantities(bag).get("ports", 0.0)
+    assert max(counts) - min(counts) <= 1
+    assert res.total(shares).ranges == bag.ranges
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -208,5 +208,3 @@ def errors(response: HTTPResponse) -> list[str]:
 @pytest.fixture
 def client(http_client: AsyncHTTPClient, http_port: int) -> Client:
     return Client(http_client, f"http://127.0.0.1:{http_port}")
-
-

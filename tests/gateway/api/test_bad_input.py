@@ -94,10 +94,14 @@ BODIES: dict[str, bytes] = {
     "an import": b"import subprocess\n" + config(),
     "dunder": b"jobs = [().__class__]",
     "a power": b"x = 9 ** 9 ** 9\njobs = []",
-    "privileged": config(extra="container = Docker(image = 'x', parameters = "
-    "[Parameter(name = 'privileged', value = 'true')]),"),
-    "docker socket": config(extra="container = Docker(image = 'x', volumes = [Volume("
-    "container_path = '/s', host_path = '/var/run/docker.sock', mode = Mode('RW'))]),"),
+    "privileged": config(
+        extra="container = Docker(image = 'x', parameters = "
+        "[Parameter(name = 'privileged', value = 'true')]),"
+    ),
+    "docker socket": config(
+        extra="container = Docker(image = 'x', volumes = [Volume("
+        "container_path = '/s', host_path = '/var/run/docker.sock', mode = Mode('RW'))]),"
+    ),
     "large": b"# " + b"x" * 100_000,
 }
 QUERIES = {

@@ -132,13 +132,14 @@ async def test_only_new_events_without_a_position(
     [
         ("role=ops", {"devcluster/ops/prod/c"}),
         ("job=devcluster/www-data/prod/b", {"devcluster/www-data/prod/b"}),
-        ("cluster=devcluster&role=www-data", {"devcluster/www-data/prod/a", "devcluster/www-data/prod/b"}),
+        (
+            "cluster=devcluster&role=www-data",
+            {"devcluster/www-data/prod/a", "devcluster/www-data/prod/b"},
+        ),
         ("cluster=elsewhere", set[str]()),
     ],
 )
-async def test_filters(
-    http_port: int, service: SchedulerService, query: str, wanted: set[str]
-) -> None:
+async def test_filters(http_port: int, service: SchedulerService, query: str, wanted: set[str]) -> None:
     jobs = [("a", "www-data"), ("b", "www-data"), ("c", "ops")]
     for name, role in jobs:
         service.submit(CreateJob(at=0.0, spec=spec(name, role))).result(5)

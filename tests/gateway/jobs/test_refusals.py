@@ -351,15 +351,15 @@ def test_any_change_to_a_good_text(data: st.DataObject) -> None:
 
 
 NAMES = """
-Job Service Task Process Resources Docker Mesos Logger Mode UpdateConfig Struct String Integer Float Boolean
-List Map Enum Choice Required Default Empty MB order SimpleTask SequentialTask Tasks Processes Options
-java_options len str int float bool list tuple set dict range enumerate zip sorted reversed min max sum abs
-round any all repr print include own Own job process os getpass x xs d
+Job Service Task Process Resources Docker Mesos Logger Mode UpdateConfig Struct String Integer Float
+Boolean List Map Enum Choice Required Default Empty MB order SimpleTask SequentialTask Tasks
+Processes Options java_options len str int float bool list tuple set dict range enumerate zip sorted
+reversed min max sum abs round any all repr print include own Own job process os getpass x xs d
 """
 ATTRIBUTES = """
-bind get name cmdline task processes has_name has_task combine concat sequential simple order java environ
-getenv path join format replace split strip upper center zfill append extend pop insert index remove sort
-items keys update setdefault getuser number labels
+bind get name cmdline task processes has_name has_task combine concat sequential simple order java
+environ getenv path join format replace split strip upper center zfill append extend pop insert
+index remove sort items keys update setdefault getuser number labels
 """
 LITERALS = """
 1 -1 0.5 'a' '{{x}}' '%s%d' '{}{0}' None True [] [1] () {} {'a':1}
