@@ -218,8 +218,10 @@ class TaskPlan:
             return True
         blocked = self._blocked()
         if all(p.spec.name in blocked for p in open_):
+            # Also an ephemeral process, which does not count itself, may be what others wait for.
+            for_good = [p for p in self.processes.values() if p.status is ProcessStatus.FAILED]
             never = ", ".join(p.spec.name for p in open_)
-            self._settle(Outcome.FAILED, f"{_explain(failed)}; never started for that: {never}")
+            self._settle(Outcome.FAILED, f"{_explain(for_good)}; never started for that: {never}")
             return True
         return False
 

@@ -266,10 +266,13 @@ class DockerRuntime:
         self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames
     ) -> Exited:
         """Takes the output until the container has ended, across outages of the daemon."""
+        patience = _TOGETHER
         try:
             self._output.take(frames, log)
-            while not self._has_ended():
+            while not self._has_ended(patience):
                 self._take_the_rest(log)
+                # A container that has closed its output runs on: ask ever less often.
+                patience = min(_LINGER, 2 * patience)
             state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)[
                 "State"
             ]
@@ -279,13 +282,13 @@ class DockerRuntime:
         detail = str(state.get("Error") or "") or explain_exit(code, log.last_words())
         return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
 
-    def _has_ended(self) -> bool:
-        """Returns whether the container has ended, and all of its output has been taken.
+    def _has_ended(self, patience: float) -> bool:
+        """Returns whether the container ends within ``patience`` seconds, its output all taken.
 
         The two come together, unless the stream of output was cut off.
         """
         begun, outages = time.monotonic(), self._outages
-        ended = self._patiently(lambda: self._docker.wait(self.container_id, _LINGER), at_most=True)
+        ended = self._patiently(lambda: self._docker.wait(self.container_id, patience), at_most=True)
         together = time.monotonic() - begun < _TOGETHER and outages == self._outages
         return ended and (together or self._complete)
 
@@ -295,10 +298,21 @@ class DockerRuntime:
             logger.warning("some output of container %s is lost", self.container_id)
         frames = self._patiently(lambda: self._docker.attach(self.container_id, replay), at_most=True)
         outages = self._outages
+        if not self._is_running():
+            # It may have ended before it was attached: then the stream never would.
+            frames.close()
+            if replay:
+                past = self._patiently(lambda: self._docker.past_output(self.container_id), at_most=True)
+                self._output.take(past, log, replayed=True)
+            self._complete = True
+            return
         self._output.take(frames, log, replayed=replay)
         # If the container has ended by now, and nothing was cut off, there is no more.
-        running = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
-        self._complete = not running["State"].get("Running") and outages == self._outages
+        self._complete = not self._is_running() and outages == self._outages
+
+    def _is_running(self) -> bool:
+        about = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
+        return bool(about["State"].get("Running"))
 
     # -- several processes: execs in a container that holds them --
 

@@ -85,12 +85,24 @@ class DockerService:
         self._ask(lambda api: api.kill(container, signal))
 
     def attach(self, container: str, replay: bool) -> Frames:
-        """Returns the container's output as it comes; ``replay``: all that was before, too."""
+        """Returns the container's output as it comes; ``replay``: all that was before, too.
+
+        For a container that is not running the daemon (20.10) keeps the stream open for ever.
+        """
         return self._ask(
             lambda api: self._frames(
                 api.attach(container, stdout=True, stderr=True, stream=True, logs=replay, demux=True)
             )
         )
+
+    def past_output(self, container: str) -> Frames:
+        """Returns what the daemon has kept of the container's output until now."""
+        pair = self._ask(
+            lambda api: api.attach(
+                container, stdout=True, stderr=True, stream=False, logs=True, demux=True
+            )
+        )
+        return _Past([(name, data) for name, data in zip(_STREAMS, pair, strict=True) if data])
 
     def wait(self, container: str, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds for the container's end; returns whether it has come."""
@@ -233,6 +245,19 @@ class _Frames:
         with contextlib.suppress(docker.errors.DockerException, OSError, AttributeError):
             self._stream.close()
         self._stream._response.close()
+
+
+class _Past:
+    """Output that is there already."""
+
+    def __init__(self, pairs: list[tuple[str, bytes]]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return iter(self._pairs)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _connect() -> Any:

@@ -217,7 +217,7 @@ def test_a_job_that_ended_is_forgotten_with_its_history() -> None:
 
 
 def test_a_job_that_runs_is_never_forgotten() -> None:
-    rig = Rig()
+    rig = Rig(Settings(history_secs=86_400.0, executor_cpus=0.0, executor_mem_mb=0.0))
     rig.running(spec(1))
     rig.wait(3 * rig.settings.history_secs)
     assert rig.states() == {0: "RUNNING"}
