@@ -69,7 +69,7 @@ def test_a_request_that_runs_may_end(tmp_path: Path, aurora: Aurora, mode: str) 
         eventually(lambda: aurora.calls, bool)
         server.process.send_signal(signal.SIGTERM)
         # Refused, or reset if it stood in the line of a socket that was closed.
-        with pytest.raises(OSError, match="refused|reset|closed"):
+        with pytest.raises(OSError, match=r"refused|reset|closed"):
             eventually(lambda: client.call("GET", "/alpha/version").status, lambda s: s != 200)
         request.join(20)
         assert [answer.status for answer in answers] == [200]
