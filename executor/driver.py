@@ -22,8 +22,9 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol
 
 from executor.environment import ExecutorEnvironment
-from executor.stream import Refused, StreamEnded, Wakeup, events
+from executor.stream import Refused, StreamEnded, events
 from executor.updates import UpdateLog
+from executor.waker import Waker
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class ExecutorDriver(_PymesosDriver):
         self._handler = handler
         self._environment = environment
         self._log = updates
-        self._wakeup = Wakeup()
+        self._waker = Waker()
         self._something_to_send = threading.Condition()
         self._subscribed = False
         self._stop = threading.Event()
@@ -105,7 +106,7 @@ class ExecutorDriver(_PymesosDriver):
             self._stop.set()
             self._subscribed = False
             self._something_to_send.notify_all()
-        self._wakeup.set()
+        self._waker.wake()
 
     def join(self, timeout: float | None = None) -> None:
         for thread in (self._io_thread, self._sender):
@@ -117,7 +118,7 @@ class ExecutorDriver(_PymesosDriver):
         self.stop()
         self.join()
         self._drop_connection()
-        self._wakeup.close()
+        self._waker.close()
 
     def drain(self, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds for all acknowledgements; returns whether they have come."""
@@ -182,10 +183,10 @@ class ExecutorDriver(_PymesosDriver):
                 self._give_up(f"the agent has been gone for {patience:g} s: {ended}")
                 return
             # A restarted agent waits 2 s (by default) for its executors: several tries fit in.
-            self._wakeup.wait(self._environment.backoff_max * random.uniform(0.1, 0.4))
+            self._waker.wait(self._environment.backoff_max * random.uniform(0.1, 0.4))
 
     def _subscribe_once(self) -> str:
-        stream = events(self._environment.agent_endpoint, self.gen_request(), self._wakeup)
+        stream = events(self._environment.agent_endpoint, self.gen_request(), self._waker)
         try:
             for event in stream:
                 if self._stop.is_set():

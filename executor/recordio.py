@@ -1,45 +1,55 @@
-"""RecordIO, as the agent frames the events of a subscription: ``<length>\\n<length bytes>``."""
+"""RecordIO: how Mesos frames the events of a subscription: ``<length>\\n<length bytes>``.
+
+Shared with the framework: masters and agents speak alike.
+"""
 
 from __future__ import annotations
 
-# A LAUNCH carries one task; what is longer than this comes from a peer that speaks something else.
-MAX_RECORD = 64 * 1024 * 1024
-_MAX_DIGITS = len(str(MAX_RECORD))
+# A cluster of 100,000 offers stays under this; more is a peer that does not speak RecordIO.
+MAX_RECORD = 512 * 1024 * 1024
+_MAX_HEADER = len(str(MAX_RECORD))
 
 
-class NotRecordIO(Exception):
-    """The peer does not speak RecordIO; the sentence shows what it sent."""
+class ProtocolError(Exception):
+    """The peer does not speak the protocol; the sentence says what it sent instead."""
 
 
-class Records:
-    """Cuts a stream of bytes into records, in time linear in the bytes."""
+class RecordDecoder:
+    """Takes a stream's bytes as they arrive, gives back whole records. Linear in the bytes."""
 
     def __init__(self) -> None:
-        self._pending = bytearray()
-        self._wanted = -1
+        self._buffer = bytearray()
+        self._length: int | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Returns the records that ``data`` completes; raises :class:`NotRecordIO`."""
-        self._pending += data
-        found: list[bytes] = []
-        at = 0
+        """Returns the records that ``data`` completes; raises :class:`ProtocolError`."""
+        self._buffer += data
+        records: list[bytes] = []
+        start = 0
         while True:
-            if self._wanted < 0:
-                newline = self._pending.find(b"\n", at, at + _MAX_DIGITS + 1)
-                if newline < 0 and len(self._pending) - at <= _MAX_DIGITS:
+            if self._length is None:
+                end = self._buffer.find(b"\n", start, start + _MAX_HEADER + 1)
+                if end < 0:
+                    if len(self._buffer) - start > _MAX_HEADER:
+                        raise ProtocolError(f"no record length in {self._excerpt(start)}")
                     break
-                self._wanted = self._length(bytes(self._pending[at : max(newline, at)]))
-                at = newline + 1
-            if len(self._pending) - at < self._wanted:
+                self._length = self._parse_length(start, end)
+                start = end + 1
+            if len(self._buffer) - start < self._length:
                 break
-            with memoryview(self._pending) as view:
-                found.append(bytes(view[at : at + self._wanted]))
-            at += self._wanted
-            self._wanted = -1
-        del self._pending[:at]
-        return found
+            with memoryview(self._buffer) as view:
+                records.append(bytes(view[start : start + self._length]))
+            start += self._length
+            self._length = None
+        if start:
+            del self._buffer[:start]
+        return records
 
-    def _length(self, digits: bytes) -> int:
+    def _parse_length(self, start: int, end: int) -> int:
+        digits = bytes(self._buffer[start:end])
         if not digits.isdigit() or int(digits) > MAX_RECORD:
-            raise NotRecordIO(f"expected the length of a record, got {bytes(self._pending[:40])!r}")
+            raise ProtocolError(f"a record of length {digits!r}")
         return int(digits)
+
+    def _excerpt(self, start: int) -> str:
+        return repr(bytes(self._buffer[start : start + 40]))

@@ -6,7 +6,6 @@ and is quadratic in the size of an event.
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 import socket
 import time
@@ -16,7 +15,8 @@ from typing import Any
 import msgspec
 from http_parser.http import HttpParser
 
-from executor.recordio import NotRecordIO, Records
+from executor.recordio import ProtocolError, RecordDecoder
+from executor.waker import Waker
 
 _READ = 64 * 1024
 # Events are rare (a heartbeat every 30 min), an answer to SUBSCRIBE is not.
@@ -40,44 +40,7 @@ class Refused(Exception):
         return 400 <= self.status < 500 and self.status not in (404, 408, 429)
 
 
-class Wakeup:
-    """Interrupts whoever waits, from any thread."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._reader.fileno()
-
-    def set(self) -> None:
-        # Full: the waiter wakes up anyway. Closed: nobody waits.
-        with contextlib.suppress(OSError):
-            self._writer.send(b"\0")
-
-    def clear(self) -> None:
-        try:
-            while self._reader.recv(512):
-                pass
-        except BlockingIOError:
-            pass
-
-    def wait(self, seconds: float) -> None:
-        """Returns when woken, or after ``seconds``."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._reader, selectors.EVENT_READ)
-            if selector.select(max(0.0, seconds)):
-                self.clear()
-
-    def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
-
-
-def events(
-    endpoint: str, request: bytes, wakeup: Wakeup
-) -> Generator[dict[str, Any] | None, None, None]:
+def events(endpoint: str, request: bytes, waker: Waker) -> Generator[dict[str, Any] | None, None, None]:
     """Sends ``request`` to ``endpoint`` (host:port); yields the events, and None when woken.
 
     Raises :class:`Refused`, :class:`StreamEnded` or ``OSError``. Closing the iterator closes the
@@ -92,14 +55,14 @@ def events(
         deadline = time.monotonic() + ANSWER_TIMEOUT
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ)
-            selector.register(wakeup.fileno(), selectors.EVENT_READ)
+            selector.register(waker.fileno(), selectors.EVENT_READ)
             while True:
                 left = None if answer.accepted else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise StreamEnded(f"agent {endpoint} did not answer within {ANSWER_TIMEOUT:g} s")
                 ready = {key.fd for key, _ in selector.select(left)}
-                if wakeup.fileno() in ready:
-                    wakeup.clear()
+                if waker.fileno() in ready:
+                    waker.clear()
                     yield None
                 if sock.fileno() in ready:
                     yield from answer.feed(_receive(sock, endpoint))
@@ -122,7 +85,7 @@ class _Answer:
         self.accepted = False
         self._endpoint = endpoint
         self._parser = HttpParser()
-        self._records = Records()
+        self._records = RecordDecoder()
         self._refusal = bytearray()
 
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
@@ -138,7 +101,7 @@ class _Answer:
         try:
             for record in self._records.feed(body):
                 yield msgspec.json.decode(record, type=dict[str, Any])
-        except (NotRecordIO, msgspec.DecodeError) as error:
+        except (ProtocolError, msgspec.DecodeError) as error:
             raise StreamEnded(f"agent {self._endpoint} sent no event: {error}") from error
         if self._parser.is_message_complete():
             raise StreamEnded(f"agent {self._endpoint} ended the stream")

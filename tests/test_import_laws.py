@@ -38,6 +38,8 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+# Masters and agents send their events alike.
+SUBSCRIPTION = ("executor.recordio", "executor.waker")
 CLOCKS = {"time", "socket", "threading", "random", "uuid", "datetime"}
 
 
@@ -48,8 +50,10 @@ def direction(place: str, name: str) -> str | None:
         return "the executor stands alone"
     if room == "framework" and within(name, "gateway"):
         return "the framework is usable without the gateway"
-    if room != "executor" and name.startswith("executor.") and not within(name, "executor.task"):
-        return "only executor.task is shared"
+    if room != "executor" and name.startswith("executor."):
+        shared = SUBSCRIPTION if place.startswith("framework/mesos/") else ()
+        if not any(within(name, module) for module in ("executor.task", *shared)):
+            return "only executor.task is shared, and with framework/mesos what reads a subscription"
     if place.startswith("framework/core/"):
         if name in CLOCKS:
             return "the core has no clock, socket, thread or chance"

@@ -17,14 +17,15 @@ from typing import Any
 
 import msgspec
 
+from executor.recordio import ProtocolError
+from executor.waker import Waker
 from framework.mesos.backoff import Backoff
 from framework.mesos.detector import Detector
 from framework.mesos.interface import COUNTERS
 from framework.mesos.masters import Address, Candidates, ZooKeeperUrl, parse_master
 from framework.mesos.quiet import MesosSchedulerDriver, Scheduler
-from framework.mesos.recordio import ProtocolError
 from framework.mesos.session import Session
-from framework.mesos.stream import EventStream, Refused, Silent, StreamEnded, Waker
+from framework.mesos.stream import EventStream, Refused, Silent, StreamEnded
 from framework.model.errors import Invalid
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from typing import Any, Self
 import msgspec
 from http_parser.http import HttpParser
 
+from executor.recordio import ProtocolError, RecordDecoder
+from executor.waker import Waker
 from framework.mesos.masters import Address
-from framework.mesos.recordio import ProtocolError, RecordDecoder
 
 _READ = 256 * 1024
 _MAX_REFUSAL = 64 * 1024
@@ -43,44 +44,6 @@ class Refused(Exception):
         self.status = status
         self.text = text
         self.location = location
-
-
-class Waker:
-    """Interrupts whoever waits in :meth:`EventStream.events` or :meth:`wait`, from any thread."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-
-    def fileno(self) -> int:
-        return self._reader.fileno()
-
-    def wake(self) -> None:
-        try:
-            self._writer.send(b"\0")
-        except BlockingIOError:
-            pass  # it is full: the waiter will wake up anyway
-        except OSError:
-            pass  # it is closed: nobody waits any more
-
-    def clear(self) -> None:
-        try:
-            while self._reader.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
-
-    def wait(self, seconds: float) -> None:
-        """Returns when woken, or after ``seconds``."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._reader, selectors.EVENT_READ)
-            if selector.select(max(0.0, seconds)):
-                self.clear()
-
-    def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
 
 
 class EventStream:

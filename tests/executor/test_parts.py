@@ -8,12 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from executor.environment import BadEnvironment, parse_duration, parse_environment
 from executor.identity import owner_of, state_of
-from executor.recordio import NotRecordIO, Records
 from executor.runtimes.base import Exited, explain_exit
 from executor.updates import UpdateLog
 
@@ -67,25 +64,6 @@ def test_what_is_no_duration(text: str) -> None:
 def test_a_wrong_environment_is_named(shared: Path, name: str, value: str) -> None:
     with pytest.raises(BadEnvironment, match=name):
         parse_environment({**recorded(shared, "11-agent-restart"), name: value})
-
-
-@given(st.lists(st.binary(max_size=300), max_size=20), st.lists(st.integers(1, 50), min_size=1))
-def test_records_are_found_however_the_bytes_are_cut(records: list[bytes], cuts: list[int]) -> None:
-    stream = b"".join(b"%d\n" % len(r) + r for r in records)
-    decoder = Records()
-    found: list[bytes] = []
-    at = 0
-    while at < len(stream):
-        for cut in cuts:
-            found += decoder.feed(stream[at : at + cut])
-            at += cut
-    assert found == records
-
-
-@pytest.mark.parametrize("garbage", [b"x\n", b"-1\n", b"99999999999\n", b"12345678901234", b"\n"])
-def test_what_is_no_record_is_refused(garbage: bytes) -> None:
-    with pytest.raises(NotRecordIO):
-        Records().feed(garbage)
 
 
 def status(uuid: str, task: str = "t") -> dict:

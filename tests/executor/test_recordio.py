@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.mesos.recordio import ProtocolError, RecordDecoder
+from executor.recordio import ProtocolError, RecordDecoder
 from tests.framework.mesos.peer import Recording
 
 
