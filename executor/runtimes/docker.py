@@ -19,12 +19,13 @@ import docker.constants
 import docker.errors
 import requests.exceptions
 import urllib3.exceptions
-from docker.utils import parse_repository_tag
+from docker.utils import kwargs_from_env, parse_repository_tag
 
 from executor.environment import ExecutorEnvironment
 from executor.runtimes.base import Notify, TaskContext
 from executor.runtimes.container import DockerRuntime
 from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
+from executor.runtimes.docker_client import Client
 from executor.runtimes.docker_options import LABEL, ContainerOptions, is_orphan
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class DockerService:
     """One per executor; usable from several threads. Implements :class:`.docker_api.DockerApi`."""
 
     def __init__(self) -> None:
-        self._client: docker.APIClient | None = None
+        self._client: Client | None = None
         self._lock = threading.Lock()
         self._doomed: set[str] = set()
         self._doomed_changed = threading.Condition()
@@ -97,12 +98,15 @@ class DockerService:
 
     def past_output(self, container: str) -> Frames:
         """Returns what the daemon has kept of the container's output until now."""
-        pair = self._ask(
-            lambda api: api.attach(
-                container, stdout=True, stderr=True, stream=False, logs=True, demux=True
-            )
-        )
-        return _Past([(name, data) for name, data in zip(_STREAMS, pair, strict=True) if data])
+
+        def call(api: Any) -> list[tuple[str, bytes]]:
+            # One stream a time: together they come without a word on which is which.
+            return [
+                ("stdout", api.logs(container, stdout=True, stderr=False, follow=False)),
+                ("stderr", api.logs(container, stdout=False, stderr=True, follow=False)),
+            ]
+
+        return _Past(self._ask(call))
 
     def wait(self, container: str, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds for the container's end; returns whether it has come."""
@@ -263,15 +267,17 @@ class _Past:
 def _connect() -> Any:
     """Returns a client that speaks the version of the daemon; raises if there is no daemon."""
     # With a version given, nothing is asked yet: the probe can come first.
-    first = docker.from_env(
-        timeout=_CALL_TIMEOUT, version=docker.constants.MINIMUM_DOCKER_API_VERSION
-    ).api
+    first = _client(docker.constants.MINIMUM_DOCKER_API_VERSION)
     try:
         _probe(first)
         version = first.version(api_version=False)["ApiVersion"]
     finally:
         first.close()
-    return docker.from_env(timeout=_CALL_TIMEOUT, max_pool_size=64, version=version).api
+    return _client(version)
+
+
+def _client(version: str) -> Client:
+    return Client(version=version, timeout=_CALL_TIMEOUT, max_pool_size=64, **kwargs_from_env())
 
 
 def _probe(api: Any) -> None:
