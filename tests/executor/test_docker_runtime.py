@@ -168,8 +168,9 @@ def test_a_process_among_several_that_runs_out_of_memory_is_said_to(bench: Bench
     end = bench.run(
         payload(
             "d1",
-            process("tail /dev/zero", name="a"),
-            process("exec sleep 100", name="b"),
+            # Not before the other runs: its start needs some of the memory, too.
+            process("while [ ! -e b ]; do sleep 0.02; done; exec tail /dev/zero", name="a"),
+            process("touch b; exec sleep 100", name="b"),
             mem_mb=16,
             container=in_image(image),
         )

@@ -81,7 +81,11 @@ def test_without_checkpointing_the_tasks_die_with_the_agent(start_cluster: Start
 
 
 def _offered_cpus(seen: Recorder, mark: int) -> float:
-    offers = [about[0] for kind, about in seen.told[mark:] if kind == "offer"]
+    told = seen.told[mark:]
+    gone = {about[0] for kind, about in told if kind == "rescinded"}
+    offers = [
+        about[0] for kind, about in told if kind == "offer" and about[0]["id"]["value"] not in gone
+    ]
     cpus = (r["scalar"]["value"] for o in offers for r in o["resources"] if r["name"] == "cpus")
     return round(sum(cpus), 3)
 
