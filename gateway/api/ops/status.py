@@ -20,6 +20,8 @@ async def health(call: Call) -> Answer:
         "clusters": state["clusters"],
         "version": VERSION,
     }
+    if call.gateway.access.problem is not None:
+        body["warnings"] = [call.gateway.access.problem]
     return Answer(body, status=200 if state["ready"] else 503)
 
 
@@ -28,6 +30,6 @@ async def metrics(call: Call) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/health", health, "Ready, or why not", bodies.failed, query=("live",)),
+    Route("GET", "/health", health, "Ready, or why not", bodies.failed, query=("live",), kind="open"),
     Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed),
 )
