@@ -107,8 +107,8 @@ def _moment(expires: Any) -> float | None:
         return None
     if not isinstance(expires, datetime.date):
         raise ValueError("expires is a date or a date-time of TOML, such as 2030-01-01, without quotes")
-    if not isinstance(expires, datetime.datetime):
-        expires = datetime.datetime.combine(expires, datetime.time())
-    if expires.tzinfo is None:
-        expires = expires.replace(tzinfo=datetime.UTC)
-    return expires.timestamp()
+    if isinstance(expires, datetime.datetime):
+        moment = expires
+    else:
+        moment = datetime.datetime.combine(expires, datetime.time())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
