@@ -179,7 +179,7 @@ def compare(
     ours: Callable[[], float],
     peer: tuple[str, Callable[[], float]],
     goal: str,
-    holds: Holds,
+    holds: Holds | None,
     repetitions: int = REPETITIONS,
     warm: bool = True,
 ) -> Result:
