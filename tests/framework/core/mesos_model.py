@@ -290,6 +290,13 @@ class Mesos:
 
     # -- faults --
 
+    def rescind(self, number: int) -> None:
+        """The master takes one of the offers back."""
+        if self.outstanding:
+            offer_id = list(self.outstanding)[number % len(self.outstanding)]
+            del self.outstanding[offer_id]
+            self._tell(m.OfferRescinded(at=self.now, offer_id=offer_id))
+
     def fail_task(self, number: int) -> None:
         running = [(a, t) for a in self.agents.values() for t in a.live() if t.state == "RUNNING"]
         if running:

@@ -9,6 +9,7 @@ MESOS_GATEWAY_LONG=1 runs many more examples.
 from __future__ import annotations
 
 import os
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -26,15 +27,16 @@ from hypothesis.stateful import (
 from framework.core import messages as m
 from framework.core.scheduler import Scheduler
 from framework.core.settings import Settings
+from framework.core.tasks import ENDING
 from framework.model.errors import GatewayError
 from framework.model.jobs import JobKey, PartitionPolicy, UpdateSettings
-from framework.model.tasks import ON_AGENT, TERMINAL
-from framework.model.updates import UpdateStatus
+from framework.model.tasks import ON_AGENT, TERMINAL, Task, TaskState
+from framework.model.updates import InstanceAction, Update, UpdateStatus
 from tests.framework.core.mesos_model import EXECUTOR_CPUS, EXECUTOR_MEM, Mesos
 from tests.framework.core.rig import START, Store, equal_state, ids, spec
 
 LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
-EXAMPLES = 10_000 if LONG else 600
+EXAMPLES = 5_000 if LONG else 600
 STEPS = 50
 
 KEYS = [JobKey("devcluster", "ann", "prod", name) for name in ("web", "patient", "batch")]
@@ -47,7 +49,9 @@ SETTINGS = Settings(
 )
 # Longer than any of the timeouts and back-offs one after the other.
 BOUND_SECS = 3000.0
+CHANGING = (InstanceAction.INSTANCE_UPDATING, InstanceAction.INSTANCE_ROLLING_BACK)
 number = st.integers(0, 5)
+fates = st.sampled_from(["pass", "pass", "drop", "repeat", "swap", "delay"])
 wires = st.sampled_from(["calls", "events"])
 
 
@@ -127,6 +131,9 @@ class Gateway:
 
 
 class Faults(RuleBasedStateMachine):
+    # How often which message has met which fault, over all examples: a test of this test.
+    met: Counter[tuple[str, str]] = Counter()
+
     @initialize(partition_aware=st.booleans())
     def start(self, partition_aware: bool) -> None:
         self.mesos = Mesos(partition_aware=partition_aware)
@@ -169,19 +176,36 @@ class Faults(RuleBasedStateMachine):
             if self._wire(wire):
                 self._pass(wire, 0)
 
-    @rule(wire=wires, how=st.sampled_from(["drop", "swap", "repeat"]), n=number)
-    def meddle(self, wire: str, how: str, n: int) -> None:
-        messages = self._wire(wire)
-        if not messages:
+    @rule(fates=st.lists(fates, min_size=1, max_size=12), seconds=st.sampled_from([0.0, 1.0, 11.0]))
+    def rough(self, fates: list[str], seconds: float) -> None:
+        """Everybody does what is due, and of the messages each meets the next fate, then none."""
+        if self.mesos.stream is None:
+            self.mesos.subscribe()
+        left = deque(fates)
+        late: list[tuple[str, tuple[int, Any]]] = []
+        for _ in range(3):
             self._round(deliver=False)
-        if not messages:
-            return
-        if how == "drop":
-            messages.pop(n % len(messages))
-        elif how == "repeat":
-            messages.append(messages[n % len(messages)])
+            while self.mesos.up or self.mesos.down:
+                wire = "calls" if self.mesos.up else "events"
+                self._meet(wire, left.popleft() if left else "pass", late)
+            if not left:
+                break
+        self.mesos.now += seconds
+        for wire, message in late:
+            self._wire(wire).append(message)
+
+    def _meet(self, wire: str, fate: str, late: list[tuple[str, tuple[int, Any]]]) -> None:
+        messages = self._wire(wire)
+        index = len(messages) - 1 if fate == "swap" else 0
+        self.met[fate, type(messages[index][1]).__name__] += 1
+        if fate == "drop":
+            messages.pop(0)
+        elif fate == "delay":
+            late.append((wire, messages.pop(0)))
         else:
-            self._pass(wire, n % len(messages))
+            if fate == "repeat":
+                messages.append(messages[0])
+            self._pass(wire, index)
 
     def _wire(self, name: str) -> list[Any]:
         return self.mesos.up if name == "calls" else self.mesos.down
@@ -226,6 +250,10 @@ class Faults(RuleBasedStateMachine):
     def fail_task(self, n: int) -> None:
         self.mesos.fail_task(n)
 
+    @rule(n=number)
+    def rescind(self, n: int) -> None:
+        self.mesos.rescind(n)
+
     @rule(n=number, kind=st.sampled_from(["part", "rejoin", "rejoin", "reboot"]))
     def change_agent(self, n: int, kind: str) -> None:
         agents = list(self.mesos.agents.values())
@@ -250,6 +278,15 @@ class Faults(RuleBasedStateMachine):
             assert sum(t.task.config.resources.cpus for t in agent.live()) <= agent.cpus
             ports = [p for t in agent.live() for p in t.task.ports.values()]
             assert len(ports) == len(set(ports))
+        tasks, updates = self.gateway.store.tasks, self.gateway.store.updates
+        # A task whose agent has not said that it ended may be LOST to us, and nothing else.
+        for task in self.mesos.live_tasks():
+            known = tasks.get(task.task_id)
+            assert known is None or known.state not in TERMINAL - {TaskState.LOST}, known
+        for task in tasks.values():
+            check_successor(task, tasks)
+        for update in updates.values():
+            check_batch(update)
 
     def teardown(self) -> None:
         if hasattr(self, "gateway"):
@@ -296,6 +333,10 @@ class Faults(RuleBasedStateMachine):
         for task in live:
             if task.task_id not in tasks or tasks[task.task_id].state not in ON_AGENT:
                 return f"{task.task_id} runs and should not"
+        for agent in self.mesos.agents.values():
+            for entry in agent.tasks.values():
+                if entry.updates:
+                    return f"{entry.updates[0]} is not acknowledged"
         running = {task.task_id for task in live}
         for task in tasks.values():
             if task.state not in TERMINAL and task.state != "RUNNING":
@@ -314,9 +355,41 @@ class Faults(RuleBasedStateMachine):
         return ""
 
 
+def check_successor(task: Task, tasks: dict[str, Task]) -> None:
+    """One that failed soon after it began is tried again after a wait, and not too often."""
+    before = tasks.get(task.ancestor_id or "")
+    if before is None or before.state is not TaskState.FAILED or before.config != task.config:
+        return
+    told = any(event.state in ENDING for event in before.events)
+    if told:
+        return
+    if before.events[-1].at - before.events[-2].at < SETTINGS.flapping_secs:
+        assert task.events[0].state is TaskState.THROTTLED, task
+        assert task.throttle_until >= task.events[0].at + SETTINGS.throttle_initial_secs
+    assert task.config.service or task.failures < task.config.max_task_failures, task
+
+
+def check_batch(update: Update) -> None:
+    """No more instances change at once than the job's author allows."""
+    changing = {}
+    for event in update.instance_events:
+        changing[event.instance] = event.action
+    begun = [i for i, action in changing.items() if action in CHANGING]
+    assert len(begun) <= max(update.settings.group_sizes), update
+
+
+# Every message between the scheduler and Mesos that the core knows of; HEARTBEAT is the driver's.
+MESSAGES = (m.Registered, m.OffersReceived, m.OfferRescinded, m.StatusReceived)
+CALLS = (m.Launch, m.Kill, m.Acknowledge, m.Reconcile, m.Decline, m.Revive, m.Suppress)
+EVERY = {(how, k.__name__) for how in ("drop", "swap", "repeat", "delay") for k in (*MESSAGES, *CALLS)}
+
+
 @pytest.mark.slow
 def test_whatever_goes_wrong_the_state_is_sound_and_in_the_end_everything_wanted_runs_once() -> None:
+    Faults.met.clear()
     run_state_machine_as_test(
         Faults,
         settings=hypothesis_settings(max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None),
     )
+    missed = EVERY - Faults.met.keys()
+    assert not missed, (sorted(missed), Faults.met)
