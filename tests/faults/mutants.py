@@ -87,16 +87,8 @@ def offers_outlive_the_connection(patch: Patch) -> None:
     patch.setattr(OfferBook, "void", lambda self: None)
 
 
-def a_rescinded_offer_comes_back(patch: Patch) -> None:
-    original = OfferBook.rescind
-
-    def rescind(self: OfferBook, offer_id: str, now: float) -> None:
-        agent_id = self._agent_of.get(offer_id)
-        original(self, offer_id, now)
-        if agent_id is not None:
-            self._agent_of[offer_id] = agent_id
-
-    patch.setattr(OfferBook, "rescind", rescind)
+def a_rescinded_offer_is_kept(patch: Patch) -> None:
+    patch.setattr(OfferBook, "rescind", lambda self, offer_id, now: None)
 
 
 def the_executor_costs_nothing(patch: Patch) -> None:
@@ -202,7 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
     what_the_master_made_is_acknowledged,
     an_offer_is_used_twice,
     offers_outlive_the_connection,
-    a_rescinded_offer_comes_back,
+    a_rescinded_offer_is_kept,
     the_executor_costs_nothing,
     a_port_is_given_twice,
     a_batch_is_too_large,

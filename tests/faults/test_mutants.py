@@ -11,9 +11,8 @@ from tests.faults.mutants import MUTANTS, Mutant
 from tests.faults.seeds import LONG
 from tests.framework.core.test_faults import STEPS, Faults
 
-# The property test itself runs 600 examples each time; a defect that takes more than these is found
-# only now and then.
-EXAMPLES = 2000 if LONG else 600
+# Most take a few, the rarest some hundreds; the property test runs 600 each time.
+EXAMPLES = 5000 if LONG else 2000
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -39,7 +40,9 @@ LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
 EXAMPLES = 5_000 if LONG else 600
 STEPS = 50
 
-KEYS = [JobKey("devcluster", "ann", "prod", name) for name in ("web", "patient", "batch")]
+KEYS = [JobKey("devcluster", "ann", "prod", name) for name in ("web", "patient", "batch", "hopeless")]
+# It fits nowhere, so that offers are held.
+HOPELESS = KEYS[3]
 SETTINGS = Settings(
     executor_cpus=EXECUTOR_CPUS,
     executor_mem_mb=EXECUTOR_MEM,
@@ -49,6 +52,8 @@ SETTINGS = Settings(
 )
 # Longer than any of the timeouts and back-offs one after the other.
 BOUND_SECS = 3000.0
+# From the time when a task was told to end (Settings.kill_retry_secs, doubling).
+KILLS_AFTER = (15.0, 45.0, 105.0, 225.0)
 CHANGING = (InstanceAction.INSTANCE_UPDATING, InstanceAction.INSTANCE_ROLLING_BACK)
 number = st.integers(0, 5)
 fates = st.sampled_from(["pass", "pass", "drop", "repeat", "swap", "delay"])
@@ -63,6 +68,7 @@ def job(which: int, instances: int, version: int) -> Any:
             "constraints": [("host", "limit:2")],
         },
         {"service": False, "max_task_failures": 2},
+        {"constraints": [("rack", "nowhere")]},
     ]
     strategy, sizes = [("queue", (1,)), ("batch", (2,)), ("variable_batch", (1, 2))][version % 3]
     update = UpdateSettings(
@@ -86,10 +92,15 @@ class Gateway:
         self.crash: str | None = None
         self.scheduler = Scheduler(SETTINGS, new_id=self.new_id)
         self._updates = ids()
+        # What the scheduler has heard of and may use, and when it last sent which kill.
+        self._offers: set[str] = set()
+        self.kills: dict[str, float] = {}
 
     def take(self, event: m.Event) -> None:
         """Handles an event the way the service does, unless the process dies in the middle."""
         outcome = self.scheduler.handle(event)
+        self._check_offers(event, outcome.actions)
+        self.kills.update((a.task_id, self.mesos.now) for a in outcome.actions if isinstance(a, m.Kill))
         crash, self.crash = self.crash, None
         if crash == "before the commit":
             self.restart()
@@ -105,7 +116,22 @@ class Gateway:
         if crash is not None:
             self.restart()
 
+    def _check_offers(self, event: m.Event, actions: Sequence[m.Action]) -> None:
+        """An offer is used once, in the connection that it came with, unless it is taken back."""
+        match event:
+            case m.Registered() | m.Disconnected():
+                self._offers.clear()
+            case m.OffersReceived():
+                self._offers.update(offer.offer_id for offer in event.offers)
+            case m.OfferRescinded():
+                self._offers.discard(event.offer_id)
+        for action in actions:
+            if isinstance(action, m.Launch | m.Decline):
+                assert self._offers.issuperset(action.offer_ids), (event, action)
+                self._offers.difference_update(action.offer_ids)
+
     def restart(self) -> None:
+        self._offers.clear()
         self.mesos.drop_connection()
         self.mesos.down.clear()
         self.scheduler = Scheduler(SETTINGS, self.store.snapshot(), new_id=self.new_id)
@@ -134,22 +160,22 @@ class Faults(RuleBasedStateMachine):
     # How often which message has met which fault, over all examples: a test of this test.
     met: Counter[tuple[str, str]] = Counter()
 
-    @initialize(partition_aware=st.booleans())
-    def start(self, partition_aware: bool) -> None:
+    @initialize(partition_aware=st.booleans(), hopeless=st.booleans())
+    def start(self, partition_aware: bool, hopeless: bool) -> None:
         self.mesos = Mesos(partition_aware=partition_aware)
         self.mesos.now = START
         self.gateway = Gateway(self.mesos)
-        for which in range(len(KEYS)):
+        for which in range(4 if hopeless else 3):
             self.create(which, 2, 1)
         self.calm(3, 1.0)
 
     # -- what users do --
 
-    @rule(which=st.integers(0, 2), instances=st.integers(1, 3), version=number)
+    @rule(which=st.integers(0, 3), instances=st.integers(1, 3), version=number)
     def create(self, which: int, instances: int, version: int) -> None:
         self.gateway.command(m.CreateJob, spec=job(which, instances, version))
 
-    @rule(which=st.integers(0, 2), instance=st.none() | st.integers(0, 2))
+    @rule(which=st.integers(0, 3), instance=st.none() | st.integers(0, 2))
     def kill(self, which: int, instance: int | None) -> None:
         chosen = None if instance is None else (instance,)
         self.gateway.command(m.KillTasks, key=KEYS[which], instances=chosen)
@@ -176,8 +202,12 @@ class Faults(RuleBasedStateMachine):
             if self._wire(wire):
                 self._pass(wire, 0)
 
-    @rule(fates=st.lists(fates, min_size=1, max_size=12), seconds=st.sampled_from([0.0, 1.0, 11.0]))
-    def rough(self, fates: list[str], seconds: float) -> None:
+    @rule(
+        fates=st.lists(fates, min_size=1, max_size=12),
+        seconds=st.sampled_from([0.0, 1.0, 11.0]),
+        taken_back=st.none() | st.integers(0, 2),
+    )
+    def rough(self, fates: list[str], seconds: float, taken_back: int | None) -> None:
         """Everybody does what is due, and of the messages each meets the next fate, then none."""
         if self.mesos.stream is None:
             self.mesos.subscribe()
@@ -185,6 +215,8 @@ class Faults(RuleBasedStateMachine):
         late: list[tuple[str, tuple[int, Any]]] = []
         for _ in range(3):
             self._round(deliver=False)
+            if taken_back is not None:
+                self.mesos.rescind(taken_back)
             while self.mesos.up or self.mesos.down:
                 wire = "calls" if self.mesos.up else "events"
                 self._meet(wire, left.popleft() if left else "pass", late)
@@ -197,7 +229,8 @@ class Faults(RuleBasedStateMachine):
     def _meet(self, wire: str, fate: str, late: list[tuple[str, tuple[int, Any]]]) -> None:
         messages = self._wire(wire)
         index = len(messages) - 1 if fate == "swap" else 0
-        self.met[fate, type(messages[index][1]).__name__] += 1
+        for concerned in {0, index}:
+            self.met[fate, type(messages[concerned][1]).__name__] += 1
         if fate == "drop":
             messages.pop(0)
         elif fate == "delay":
@@ -246,9 +279,9 @@ class Faults(RuleBasedStateMachine):
             self._round()
             self.mesos.now += seconds
 
-    @rule(n=number)
-    def fail_task(self, n: int) -> None:
-        self.mesos.fail_task(n)
+    @rule(n=number, only_batch=st.booleans())
+    def fail_task(self, n: int, only_batch: bool) -> None:
+        self.mesos.fail_task(n, only_batch)
 
     @rule(n=number)
     def rescind(self, n: int) -> None:
@@ -287,6 +320,19 @@ class Faults(RuleBasedStateMachine):
             check_successor(task, tasks)
         for update in updates.values():
             check_batch(update)
+        self._check_kills()
+
+    def _check_kills(self) -> None:
+        """A task that was told to end is told again, unless nobody can be told now."""
+        now, scheduler = self.mesos.now, self.gateway.scheduler
+        deadline = scheduler.next_deadline()
+        if not scheduler.session().registered or (deadline is not None and deadline <= now):
+            return
+        for task in self.gateway.store.tasks.values():
+            if task.state in ENDING:
+                told = next(event.at for event in task.events if event.state in ENDING)
+                due = [told, *(at for after in KILLS_AFTER if (at := task.since + after) <= now)]
+                assert self.gateway.kills.get(task.task_id, 0.0) >= due[-1], (task, now)
 
     def teardown(self) -> None:
         if hasattr(self, "gateway"):
@@ -339,11 +385,15 @@ class Faults(RuleBasedStateMachine):
                     return f"{entry.updates[0]} is not acknowledged"
         running = {task.task_id for task in live}
         for task in tasks.values():
+            if task.key == HOPELESS and task.state == "PENDING":
+                continue
             if task.state not in TERMINAL and task.state != "RUNNING":
                 return f"{task.task_id} is {task.state}"
             if task.state == "RUNNING" and task.task_id not in running:
                 return f"{task.task_id} does not run"
         for record in self.gateway.store.jobs.values():
+            if record.spec.key == HOPELESS:
+                continue
             if record.wanted and not record.spec.config.service:
                 return f"{record.spec.key} has not finished"
             of_job = {t.instance for t in live if t.key == record.spec.key}
@@ -355,18 +405,25 @@ class Faults(RuleBasedStateMachine):
         return ""
 
 
+def ancestors(task: Task, tasks: dict[str, Task]) -> Iterator[Task]:
+    """Yields the earlier tries of the same config, the last one first, as far as they are kept."""
+    while (before := tasks.get(task.ancestor_id or "")) is not None and before.config == task.config:
+        if any(event.state in ENDING for event in before.events):
+            return
+        yield before
+        task = before
+
+
 def check_successor(task: Task, tasks: dict[str, Task]) -> None:
     """One that failed soon after it began is tried again after a wait, and not too often."""
-    before = tasks.get(task.ancestor_id or "")
-    if before is None or before.state is not TaskState.FAILED or before.config != task.config:
-        return
-    told = any(event.state in ENDING for event in before.events)
-    if told:
+    failed = [before for before in ancestors(task, tasks) if before.state is TaskState.FAILED]
+    assert task.config.service or len(failed) < task.config.max_task_failures, task
+    before = next(ancestors(task, tasks), None)
+    if before is None or before.state is not TaskState.FAILED:
         return
     if before.events[-1].at - before.events[-2].at < SETTINGS.flapping_secs:
         assert task.events[0].state is TaskState.THROTTLED, task
         assert task.throttle_until >= task.events[0].at + SETTINGS.throttle_initial_secs
-    assert task.config.service or task.failures < task.config.max_task_failures, task
 
 
 def check_batch(update: Update) -> None:
