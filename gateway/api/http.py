@@ -29,9 +29,10 @@ T = TypeVar("T")
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
 
-    body: dict[str, Any] | str
+    body: dict[str, Any] | str | bytes
     status: int = 200
     content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -39,6 +40,8 @@ class Stream(msgspec.Struct, frozen=True):
 
     chunks: AsyncGenerator[bytes, None]
     content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Call:
@@ -74,7 +77,8 @@ class Route(msgspec.Struct, frozen=True):
 
     ``pattern``: the path, with ``{names}`` for its segments. ``query``: the parameters it knows; any
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
-    failures. ``body``: whether the request's body means anything.
+    failures. ``body``: whether the request's body means anything. ``local``: every replica answers
+    for itself; otherwise the one that leads does.
     """
 
     method: str
@@ -84,6 +88,7 @@ class Route(msgspec.Struct, frozen=True):
     failure: Failure
     query: tuple[str, ...] = ()
     body: bool = False
+    local: bool = False
 
     @property
     def regex(self) -> str:

@@ -100,6 +100,11 @@ class Resource(RequestHandler):
             raise self._wrong_method()
         if self._too_large:
             raise self._larger()
+        forwarder = self.gateway.forwarder
+        if forwarder is not None and not route.local:
+            leader = forwarder.target(self.request.headers)
+            if leader is not None:
+                return await forwarder.forward(leader, self.request, bytes(self._body))
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
         call = Call(self.gateway, query, body, self.request.headers)
@@ -113,14 +118,25 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        self.write(answer.body)
+        if answer.body:
+            self.write(answer.body)
         if answer.content_type:
             self.set_header("Content-Type", answer.content_type)
+        self._set_headers(answer.headers)
+
+    def _set_headers(self, headers: tuple[tuple[str, str], ...]) -> None:
+        """Sets what the answer brings along; a header that comes twice stays twice."""
+        for name in {name for name, _ in headers}:
+            self.clear_header(name)
+        for name, value in headers:
+            self.add_header(name, value)
 
     async def _stream(self, answer: Stream) -> None:
         """Sends chunks until they end, the reader goes away or falls behind, or the server stops."""
+        self.set_status(answer.status)
         self.set_header("Content-Type", answer.content_type)
         self.set_header("Cache-Control", "no-store")
+        self._set_headers(answer.headers)
         self._pump = asyncio.create_task(self._send(answer))
         with self.gateway.requests.streaming(self._pump):
             await asyncio.wait({self._pump})

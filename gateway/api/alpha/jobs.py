@@ -108,7 +108,7 @@ def _request(call: Call, segments: Sequence[str]) -> Request:
 _JOB = "/alpha/jobs/{cluster}/{role}/{environment}/{name}"
 
 ROUTES = (
-    Route("GET", "/alpha/version", version, "The version of this API", bodies.failed),
+    Route("GET", "/alpha/version", version, "The version of this API", bodies.failed, local=True),
     Route(
         "GET",
         "/alpha/jobs/{cluster}",
