@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.events import EventHub
+from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
 from gateway.metrics import Metrics
 from gateway.operations import Operations
@@ -21,7 +23,10 @@ API_VERSION = "0.1"
 
 @dataclass
 class Gateway:
-    """``max_body`` in bytes; ``slow_reader_secs``: how long a stream's reader may leave data lie."""
+    """``replica`` and ``forwarder`` are there with --ha only.
+
+    ``max_body`` in bytes; ``slow_reader_secs``: how long a stream's reader may leave data lie.
+    """
 
     pool: Pool
     operations: Operations
@@ -32,6 +37,8 @@ class Gateway:
     access: Access = field(default_factory=Access)
     audit: Sink = field(default_factory=Nowhere)
     certificate: Certificate | None = None
+    forwarder: Forwarder | None = None
+    replica: Replica | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0

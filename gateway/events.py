@@ -87,6 +87,8 @@ class EventHub:
             self._loop.call_soon_threadsafe(self._take, event)
 
     def _take(self, event: StoredEvent) -> None:
+        if self._recent and event.sequence != self._recent[-1].sequence + 1:
+            self.reset()  # another replica has led meanwhile
         if self._floor is None:
             self._floor = event.sequence - 1
         elif len(self._recent) == _RECENT:
@@ -94,6 +96,11 @@ class EventHub:
         self._recent.append(event)
         self._news.set()
         self._news = asyncio.Event()
+
+    def reset(self) -> None:
+        """Forgets what is recent: it may not be, any more. The storage has it all."""
+        self._recent.clear()
+        self._floor = None
 
     def check(self) -> None:
         """Raises :class:`NotSupported` if there can be no events."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from framework.mesos.masters import parse_master
+from framework.mesos.masters import Address, ZooKeeperUrl, parse_master
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
 from gateway.auth.rates import Rate
@@ -130,3 +130,29 @@ def master(value: str) -> str:
         except Invalid as error:
             raise ValueError(str(error)) from None
     return value
+
+
+def zookeeper(value: str) -> str:
+    """``zk://[user:password@]host:port,…/path``; the path is the replicas' own."""
+    sentence = f"{_without_password(value)!r} is not a place in ZooKeeper; write zk://host:2181/gateway"
+    try:
+        if isinstance(parse_master(value), ZooKeeperUrl):
+            return value
+    except Invalid:
+        raise ValueError(sentence) from None
+    raise ValueError(sentence)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", url)
+
+
+def advertised(value: str) -> str:
+    """``host:port``, where the other replicas can reach this one."""
+    try:
+        address = Address.parse(value)
+    except Invalid:
+        address = None
+    if address is None or not value.endswith(f":{address.port}") or address.host in ("0.0.0.0", "::"):
+        raise ValueError(f"{value!r} is not where others can reach this one; write HOST:PORT")
+    return str(address)

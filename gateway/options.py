@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.lease import SESSION_SECONDS
 from framework.local.options import DEFAULT_RESOURCES
 from gateway import option_values as values
 from gateway.auth.rates import Rate
@@ -172,6 +173,27 @@ class Options:
         group="Clusters",
         read=values.text,
         shows="PATH|URL",
+    )
+    ha: str | None = _option(
+        None,
+        "several gateways share one --state, and elect their leader at this place in ZooKeeper",
+        group="Replicas",
+        read=values.zookeeper,
+        shows="zk://HOST:PORT/PATH",
+    )
+    advertise: str | None = _option(
+        None,
+        "where the other replicas reach this one (default: --address and --port)",
+        group="Replicas",
+        read=values.advertised,
+        shows="HOST:PORT",
+    )
+    ha_session: float = _option(
+        SESSION_SECONDS,
+        "a leader that ZooKeeper has not heard of for so many seconds is replaced",
+        group="Replicas",
+        read=values.seconds,
+        shows="SECONDS",
     )
     local_agents: int = _option(
         3,

@@ -31,9 +31,10 @@ T = TypeVar("T")
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
 
-    body: dict[str, Any] | str
+    body: dict[str, Any] | str | bytes
     status: int = 200
     content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -41,6 +42,8 @@ class Stream(msgspec.Struct, frozen=True):
 
     chunks: AsyncGenerator[bytes, None]
     content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Call:
@@ -83,7 +86,8 @@ class Route(msgspec.Struct, frozen=True):
     ``pattern``: the path, with ``{names}`` for its segments. ``query``: the parameters it knows; any
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
     failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
-    asks; by default a GET reads, and everything else is a change.
+    asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
+    itself; otherwise the one that leads does.
     """
 
     method: str
@@ -94,6 +98,7 @@ class Route(msgspec.Struct, frozen=True):
     query: tuple[str, ...] = ()
     body: bool = False
     kind: Kind | None = None
+    local: bool = False
 
     @property
     def access(self) -> Kind:

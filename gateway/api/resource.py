@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from tornado import escape
+from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
@@ -118,6 +119,11 @@ class Resource(RequestHandler):
         role = route.role_of(segments)
         if role is not None:
             self.gateway.access.check(self.caller, route.access, "/".join(segments[:4]), role)
+        forwarder = self.gateway.forwarder
+        if forwarder is not None and not route.local:
+            leader = forwarder.target(self.request.headers)
+            if leader is not None:
+                return await forwarder.forward(leader, self.request, bytes(self._body))
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
         call = Call(self.gateway, query, body, self.request.headers, self.caller)
@@ -131,14 +137,25 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        self.write(answer.body)
+        if answer.body:
+            self.write(answer.body)
         if answer.content_type:
             self.set_header("Content-Type", answer.content_type)
+        self._set_headers(answer.headers)
+
+    def _set_headers(self, headers: tuple[tuple[str, str], ...]) -> None:
+        """Sets what the answer brings along; a header that comes twice stays twice."""
+        for name in {name for name, _ in headers}:
+            self.clear_header(name)
+        for name, value in headers:
+            self.add_header(name, value)
 
     async def _stream(self, answer: Stream) -> None:
         """Sends chunks until they end, the reader goes away or falls behind, or the server stops."""
+        self.set_status(answer.status)
         self.set_header("Content-Type", answer.content_type)
         self.set_header("Cache-Control", "no-store")
+        self._set_headers(answer.headers)
         self._pump = asyncio.create_task(self._send(answer))
         with self.gateway.requests.streaming(self._pump):
             await asyncio.wait({self._pump})
@@ -178,8 +195,12 @@ class Resource(RequestHandler):
         self.gateway.metrics.request(
             self.label, self.request.method or "", self.get_status(), self.request.request_time()
         )
+
+    def finish(self, chunk: Any = None) -> Future[None]:
+        """Whoever has the answer finds the line in the audit log."""
         if self._kind() in ("create", "change"):
             self._audit()
+        return super().finish(chunk)
 
     def _audit(self) -> None:
         entry = audit.Entry(

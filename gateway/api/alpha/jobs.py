@@ -108,7 +108,15 @@ def _request(call: Call, segments: Sequence[str]) -> Request:
 _JOB = "/alpha/jobs/{cluster}/{role}/{environment}/{name}"
 
 ROUTES = (
-    Route("GET", "/alpha/version", version, "The version of this API", bodies.failed, kind="open"),
+    Route(
+        "GET",
+        "/alpha/version",
+        version,
+        "The version of this API",
+        bodies.failed,
+        kind="open",
+        local=True,
+    ),
     Route(
         "GET",
         "/alpha/jobs/{cluster}",
