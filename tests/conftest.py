@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +32,24 @@ def shared() -> Path:
             pytest.fail(f"the recorded peers are missing: {path} is not a directory")
         pytest.skip(f"needs the recorded peers in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> None:
+    """Present where PostgreSQL is installed; in CI its absence is a failure, not a skip."""
+    if program("initdb") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: there is no initdb")
+        pytest.skip("needs PostgreSQL: there is no initdb (Debian: apt-get install postgresql)")
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One server for all tests that do it no harm."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()
 
 
 def _docker_problem() -> str | None:
