@@ -44,12 +44,12 @@ def postgres_programs() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(postgres_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(postgres_programs: None) -> Iterator[Postgres]:
     """One server for all tests that do it no harm."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server = Postgres()
     server.start()
     yield server
-    server.stop()
+    server.close()
 
 
 def _docker_problem() -> str | None:
