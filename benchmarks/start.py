@@ -17,7 +17,7 @@ from tests.e2e.harness import Client, eventually, gateway, key_of, service
 IMAGE = "mesos-gateway/bench:latest"
 
 
-def run(report: Report, quick: bool) -> None:
+def run(report: Report) -> None:
     make = [sys.executable, "-m", "executor.runtimes.images"]
     made = subprocess.run([*make, "make", IMAGE], capture_output=True, text=True, check=False)
     if made.returncode not in (0, 3):
@@ -29,7 +29,7 @@ def run(report: Report, quick: bool) -> None:
             tempfile.TemporaryDirectory() as name,
             gateway(Path(name), "--master=local", "--log-level=error") as server,
         ):
-            _measure(report, Client(server.address), client, quick)
+            _measure(report, Client(server.address), client, report.quick)
     finally:
         client.close()
         subprocess.run([*make, "remove", IMAGE], capture_output=True, check=False)

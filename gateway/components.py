@@ -21,6 +21,9 @@ from framework.replica import Replica
 from framework.service import SchedulerService
 from framework.storage import Storage
 from gateway import standby
+from gateway.audit import Lines, Nowhere, Sink
+from gateway.auth.access import Access
+from gateway.auth.authenticators import make_authenticators
 from gateway.context import Gateway
 from gateway.events import EventHub
 from gateway.forward import Forwarder
@@ -37,6 +40,7 @@ from gateway.schedulers import registry
 from gateway.schedulers.command import CommandBackend
 from gateway.schedulers.framework import FrameworkBackend
 from gateway.schedulers.registry import Registry
+from gateway.tls import Certificate
 from gateway.workers import WorkerProcesses
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -87,11 +91,36 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         files=AgentFiles(),
         metrics=metrics,
         requests=requests,
+        access=_access(options, stack),
+        audit=_audit(options, stack),
+        certificate=_certificate(options),
         forwarder=forwarder,
         replica=replica,
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )
+
+
+def _access(options: Options, stack: contextlib.ExitStack) -> Access:
+    names = () if options.auth == ("none",) else options.auth
+    reading: Any = options.read_access
+    access = Access(make_authenticators(names, options.auth_file), reading, options.rate_limit)
+    stack.callback(access.close)
+    return access
+
+
+def _audit(options: Options, stack: contextlib.ExitStack) -> Sink:
+    if options.audit_log is None:
+        return Nowhere()
+    lines = Lines(options.audit_log)
+    stack.callback(lines.close)
+    return lines
+
+
+def _certificate(options: Options) -> Certificate | None:
+    if options.tls_cert is None or options.tls_key is None:
+        return None
+    return Certificate(options.tls_cert, options.tls_key)
 
 
 def _mode(name: str) -> Mode:

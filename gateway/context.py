@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from framework.replica import Replica
+from gateway.audit import Nowhere, Sink
+from gateway.auth.access import Access
 from gateway.events import EventHub
 from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
@@ -12,6 +14,7 @@ from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.pool import Pool
 from gateway.requests import Requests
+from gateway.tls import Certificate
 
 # The version of this project, and that of the alpha API, which clients compare byte for byte.
 VERSION = "0.1.0"
@@ -31,6 +34,9 @@ class Gateway:
     files: AgentFiles
     metrics: Metrics
     requests: Requests
+    access: Access = field(default_factory=Access)
+    audit: Sink = field(default_factory=Nowhere)
+    certificate: Certificate | None = None
     forwarder: Forwarder | None = None
     replica: Replica | None = None
     max_body: int = 4 * 1024 * 1024
@@ -38,3 +44,10 @@ class Gateway:
     slow_reader_secs: float = 30.0
     keep_alive_secs: float = 15.0
     follow_secs: float = 0.5
+
+    def reload(self) -> None:
+        """Reads credentials and certificate anew, and opens the audit log anew (SIGHUP)."""
+        self.access.reload()
+        self.audit.reopen()
+        if self.certificate is not None:
+            self.certificate.reload()

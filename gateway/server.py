@@ -69,10 +69,14 @@ async def _run(options: Options, sockets: list[socket.socket]) -> int:
             return 0
         gateway.events.start()
         gateway.metrics.start()
+        certificate = gateway.certificate
+        server = GatewayServer(
+            make_app(gateway), ssl_options=certificate.context if certificate else None
+        )
         standby.follow(gateway)
-        server = GatewayServer(make_app(gateway))
         server.add_sockets(sockets)
-        announce(options.address, sockets[0].getsockname()[1])
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
+        announce(options.address, sockets[0].getsockname()[1], "https" if certificate else "http")
         await stopping.wait()
         log.info("stopping: no new connections; running requests may end")
         await drain(gateway, server)
@@ -97,9 +101,9 @@ def _signals() -> asyncio.Event:
     return stopping
 
 
-def announce(address: str, port: int) -> None:
+def announce(address: str, port: int, scheme: str = "http") -> None:
     host = f"[{address}]" if ":" in address else address
-    sys.stdout.write(f"mesos-gateway {VERSION} listens on http://{host}:{port}\n")
+    sys.stdout.write(f"mesos-gateway {VERSION} listens on {scheme}://{host}:{port}\n")
     sys.stdout.flush()
 
 

@@ -41,14 +41,15 @@ def zookeeper(options: Options) -> ZooKeeperUrl | None:
 
 def own_url(options: Options) -> str:
     """Returns where the other replicas reach this one; raises :class:`Invalid` if that is unknown."""
+    scheme = "https" if options.tls_cert is not None else "http"
     if options.advertise is not None:
-        return f"http://{options.advertise}"
+        return f"{scheme}://{options.advertise}"
     if options.address != "localhost" and ipaddress.ip_address(options.address).is_unspecified:
         raise Invalid(
             f"--ha with --address {options.address}: give --advertise HOST:PORT, where the other "
             "replicas reach this one"
         )
-    return f"http://{Address(options.address, options.port)}"
+    return f"{scheme}://{Address(options.address, options.port)}"
 
 
 def make_replica(

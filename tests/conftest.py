@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,12 @@ def _docker_problem() -> str | None:
     import docker
     import docker.errors
 
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
+        if host.startswith("unix://"):
+            # The SDK leaves a socket behind when its connect fails.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(host.removeprefix("unix://"))
         client = docker.from_env(timeout=5)
         try:
             client.ping()

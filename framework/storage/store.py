@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from framework.core.messages import Snapshot, Write
 from framework.model.errors import Invalid, Unavailable
@@ -33,10 +32,16 @@ from framework.storage.records import (
     fold,
     read_event,
 )
+from framework.storage.statements import RowWriter
 
 _KEPT_EVENTS = 100_000
 _CHUNK = 500
 _TABLES = {JOB: tables.jobs, TASK: tables.tasks, UPDATE: tables.updates}
+_CLAIMED = (
+    tables.leader.update()
+    .where(tables.leader.c.epoch == sa.bindparam("mine"))
+    .values(epoch=sa.bindparam("mine"))
+)
 
 
 class StorageUnavailable(Unavailable):
@@ -68,6 +73,7 @@ class Storage:
         # In memory there is one connection for everybody; elsewhere everybody has his own.
         self._lock = threading.RLock() if in_memory(self._url) else None
         self._engine = make_engine(self._url)
+        self._rows = RowWriter(self._engine.dialect)
         try:
             self._prepare()
         except BaseException:
@@ -128,8 +134,7 @@ class Storage:
             self._fence(connection, epoch)
             self._write(connection, batch, unused)
             rows = [event_row(e.sequence, e.event) for e in events]
-            if rows:
-                connection.execute(tables.events.insert(), rows)
+            self._rows.write(connection, tables.events, None, rows)
             last = self._sequence + len(events)
             prune = last - self._pruned > self._kept_events + self._kept_events // 10
             if prune:
@@ -201,8 +206,7 @@ class Storage:
 
     def _fence(self, connection: sa.Connection, epoch: int) -> None:
         # A write, so that nobody can claim the next epoch until this transaction is over.
-        mine = tables.leader.update().where(tables.leader.c.epoch == epoch).values(epoch=epoch)
-        if connection.execute(mine).rowcount != 1:
+        if connection.execute(_CLAIMED, {"mine": epoch}).rowcount != 1:
             raise Fenced(
                 f"another scheduler has taken over the state in {self._shown}; this one (epoch {epoch}) "
                 "has stopped acting"
@@ -214,12 +218,22 @@ class Storage:
             _delete(connection, tables.configs.c.hash, unused)
         known = self._references.stored - unused
         new = [{"hash": key, "body": body} for key, body in batch.configs.items() if key not in known]
-        _upsert(connection, tables.configs, "hash", new)
+        self._upsert(connection, tables.configs, "hash", new)
         for kind, table in _TABLES.items():
             _delete(connection, table.c.id, batch.deleted.get(kind, ()))
-            _upsert(connection, table, "id", list(batch.rows.get(kind, {}).values()))
+            self._upsert(connection, table, "id", list(batch.rows.get(kind, {}).values()))
         if batch.framework_id is not None:
             connection.execute(tables.leader.update().values(framework_id=batch.framework_id))
+
+    def _upsert(
+        self, connection: sa.Connection, table: sa.Table, key: str, rows: list[dict[str, Any]]
+    ) -> None:
+        """Writes rows over those with the same ``key``."""
+        if self._rows.can_upsert:
+            self._rows.write(connection, table, key, rows)
+        else:
+            _delete(connection, table.c[key], [row[key] for row in rows])
+            self._rows.write(connection, table, None, rows)
 
     @contextmanager
     def _transaction(self, write: bool = True) -> Iterator[sa.Connection]:
@@ -294,18 +308,3 @@ def _delete(connection: sa.Connection, column: sa.Column[Any], ids: Iterable[str
     for start in range(0, len(wanted), _CHUNK):
         some = column.in_(wanted[start : start + _CHUNK])
         connection.execute(column.table.delete().where(some))
-
-
-def _upsert(connection: sa.Connection, table: sa.Table, key: str, rows: list[dict[str, Any]]) -> None:
-    """Writes rows over those with the same ``key``."""
-    if not rows:
-        return
-    dialect = connection.dialect.name
-    if dialect in ("sqlite", "postgresql"):
-        make = sqlite.insert if dialect == "sqlite" else postgresql.insert
-        insert = make(table)
-        others = {c.name: insert.excluded[c.name] for c in table.columns if c.name != key}
-        connection.execute(insert.on_conflict_do_update(index_elements=[key], set_=others), rows)
-        return
-    _delete(connection, table.c[key], [row[key] for row in rows])
-    connection.execute(table.insert(), rows)

@@ -49,88 +49,119 @@ def render(job: Structural, source: Structural, origin: Origin) -> Rendering:
     that is known.
     """
     rendering = Rendering(origin)
-    rendering.data = _value(job, source, "", rendering, origin(source))
+    rendering.data = _value(_Scoped(job, None), "", rendering, origin(source), source)
     return rendering
 
 
-def _value(value: Any, source: Any, path: str, out: Rendering, place: Position | None) -> Any:
-    """``value`` is ``source`` within its scopes; ``source`` is the object that the author made."""
+class _Scoped:
+    """A value where it stands. It is put into its scopes when a reference has to be looked up there.
+
+    That is what most of the time went to, and most values hold no reference.
+    """
+
+    __slots__ = ("_bound", "_outer", "_scopes", "source")
+
+    def __init__(self, source: Any, outer: _Scoped | None) -> None:
+        self.source = source
+        self._outer = outer
+        self._bound: Any = None
+        self._scopes: Any = None
+
+    def bound(self) -> Any:
+        """Returns the value within the scopes of those that it stands in."""
+        if self._bound is None:
+            outer = self._outer
+            self._bound = self.source if outer is None else self.source.in_scope(*outer.scopes())
+        return self._bound
+
+    def scopes(self) -> Any:
+        """Returns the scopes that its parts stand in."""
+        if self._scopes is None:
+            self._scopes = self.bound().scopes()
+        return self._scopes
+
+
+def _value(value: _Scoped, path: str, out: Rendering, place: Position | None, source: Any = None) -> Any:
+    """``source``: the object that the author made, where it is not ``value.source`` itself."""
     current_budget().step()
-    place = out.origin(source) or place
-    if isinstance(value, Structural):
-        return _struct(value, source, path, out, place)
-    if isinstance(value, ListContainer):
-        scopes = value.scopes()
+    item = value.source
+    place = out.origin(item if source is None else source) or place
+    if isinstance(item, Structural):
+        return _struct(value, path, out, place)
+    if isinstance(item, ListContainer):
         return [
-            _value(v.in_scope(*scopes), v, f"{path}[{i}]", out, place)
-            for i, v in enumerate(value._values)
+            _value(_Scoped(v, value), f"{path}[{i}]", out, place) for i, v in enumerate(item._values)
         ]
-    if isinstance(value, MapContainer):
+    if isinstance(item, MapContainer):
         return _map(value, path, out, place)
-    if isinstance(value, ChoiceContainer):
-        inner = value._value
-        return _value(inner.in_scope(*value.scopes()), inner, path, out, place)
+    if isinstance(item, ChoiceContainer):
+        return _value(_Scoped(item._value, value), path, out, place)
     return _leaf(value, path, out, place)
 
 
-def _struct(
-    value: Structural, source: Any, path: str, out: Rendering, place: Position | None
-) -> dict[str, Any]:
+def _struct(value: _Scoped, path: str, out: Rendering, place: Position | None) -> dict[str, Any]:
     data = {}
-    scopes = value.scopes()
-    for name, signature in value.TYPEMAP.items():
-        field = value._schema_data[name]
+    item = value.source
+    for name, signature in item.TYPEMAP.items():
+        field = item._schema_data[name]
         where = f"{path}.{name}" if path else name
         if field is not Empty:
-            data[name] = _value(field.in_scope(*scopes), field, where, out, place)
+            data[name] = _value(_Scoped(field, value), where, out, place)
         elif signature.required:
             kind = expected(signature.klazz)
             out.faults.append(
-                Fault(f"{where} is required: {display_name(type(value))} needs {name} = {kind}", place)
+                Fault(f"{where} is required: {display_name(type(item))} needs {name} = {kind}", place)
             )
     return data
 
 
-def _map(value: MapContainer, path: str, out: Rendering, place: Position | None) -> dict[Any, Any]:
-    scopes = value.scopes()
+def _map(value: _Scoped, path: str, out: Rendering, place: Position | None) -> dict[Any, Any]:
     data = {}
-    for key, item in value._map:
-        name = _value(key.in_scope(*scopes), key, f"{path} key", out, place)
-        data[name] = _value(item.in_scope(*scopes), item, f"{path}[{shown(name, 40)}]", out, place)
+    for key, item in value.source._map:
+        name = _value(_Scoped(key, value), f"{path} key", out, place)
+        data[name] = _value(_Scoped(item, value), f"{path}[{shown(name, 40)}]", out, place)
     return data
 
 
-def _leaf(value: Any, path: str, out: Rendering, place: Position | None) -> Any:
+def _interpolate(value: _Scoped) -> tuple[Any, list[Any]]:
+    """Returns the plain value of a leaf, and the references in it that nothing is known for."""
+    raw = value.source._value
+    if isinstance(raw, str) and "{{" in raw:
+        interpolated, unbound = value.bound().interpolate()
+        return interpolated.get(), unbound
+    return type(value.source).coerce(raw), []
+
+
+def _leaf(value: _Scoped, path: str, out: Rendering, place: Position | None) -> Any:
+    kind = type(value.source)
     try:
-        interpolated, unbound = value.interpolate()
+        plain, unbound = _interpolate(value)
     except Fault as fault:
         out.faults.append(Fault(f"{path}: {fault.text}", fault.position or place))
         return None
     except RecursionError:
-        out.faults.append(Fault(f"{path}: {shown(value._value)} leads back to itself", place))
+        out.faults.append(Fault(f"{path}: {shown(value.source._value)} leads back to itself", place))
         return None
     except (ValueError, OverflowError):
-        out.faults.append(_mismatch(value, path, place, value._value))
+        out.faults.append(_mismatch(kind, path, place, value.source._value))
         return None
     for ref in unbound:
         name = ref.address() if isinstance(ref, Ref) else str(ref)
         out.open.setdefault(name, path)
         out.places.setdefault(name, place)
-    plain = interpolated.get()
-    if unbound and not isinstance(value, String):
+    if unbound and kind is not String:
         if _all_at_run_time(unbound):
-            kind = expected(type(value))
-            said = f"{path}: expects {kind}; {shown(plain)} is known only when the task runs"
+            said = f"{path}: expects {expected(kind)}; {shown(plain)} is known only when the task runs"
             out.faults.append(Fault(said, place))
         return None
     if isinstance(plain, str):
         _check_text(plain, path, out, place)
-    if isinstance(value, EnumContainer):
-        fits = plain in type(value).VALUES
+    if issubclass(kind, EnumContainer):
+        fits = plain in kind.VALUES
     else:
-        fits = isinstance(plain, _PLAIN[type(value)]) and not _is_excessive(plain)
+        fits = isinstance(plain, _PLAIN[kind]) and not _is_excessive(plain)
     if not fits:
-        out.faults.append(_mismatch(value, path, place, plain))
+        out.faults.append(_mismatch(kind, path, place, plain))
     return plain
 
 
@@ -141,8 +172,8 @@ def _is_excessive(value: Any) -> bool:
     return isinstance(value, int) and not -(2**63) < value < 2**63
 
 
-def _mismatch(value: Any, path: str, place: Position | None, found: Any) -> Fault:
-    return Fault(f"{path}: expects {expected(type(value))}, not {shown(found)}", place)
+def _mismatch(kind: Any, path: str, place: Position | None, found: Any) -> Fault:
+    return Fault(f"{path}: expects {expected(kind)}, not {shown(found)}", place)
 
 
 def is_run_time(name: str) -> bool:

@@ -1,0 +1,103 @@
+"""list: GET of 10,000 jobs, of one, of a page of 100, against bare handlers that write the same.
+
+The peer encodes the same value with msgspec at every request, and asks nobody for it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.load import Load, request
+from benchmarks.measure import Report, compare, quantile
+from benchmarks.processes import Process, running
+from tests.e2e.harness import Server, gateway
+
+# As a client of a server with authentication sends it.
+HEADERS = {"Authorization": "Basic YmVuY2g6YmVuY2g="}
+ALL = "/alpha/jobs/devcluster/www-data"
+
+
+def run(report: Report) -> None:
+    jobs = 200 if report.quick else 10_000
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with running("benchmarks.subject") as maker:
+            maker.ask({"do": "prepare", "jobs": jobs, "instances": 1, "storage": f"{name}/state.db"})
+        with gateway(directory, "--master=127.0.0.1:1", "--log-level=error") as server:
+            paths = {"full": ALL, "one": f"{ALL}/prod/job-{jobs // 2}", "page": f"{ALL}?limit=100"}
+            for what, path in paths.items():
+                answer = Load(server.address, lambda n, p=path: _get(p)).one()
+                (directory / f"{what}.json").write_bytes(answer)
+            with running("benchmarks.peer_http", name) as peer:
+                _full(report, server, peer, jobs)
+                _one(report, server, peer, paths["one"])
+                _page(report, server, peer, paths["page"])
+
+
+def _get(path: str) -> bytes:
+    return request("GET", path, headers=HEADERS)
+
+
+def _full(report: Report, server: Server, peer: Process, jobs: int) -> None:
+    ours = Load(server.address, lambda n: _get(ALL))
+    theirs = Load(peer.address, lambda n: _get("/full"))
+    requests = 3 if report.quick else 30
+    result = compare(
+        report,
+        "list",
+        f"all {jobs:,} jobs",
+        "/s",
+        ours=lambda: ours.rate(1, requests),
+        peer=("bare handler, msgspec", lambda: theirs.rate(1, requests)),
+        goal="ratio >= 0.5",
+        holds=lambda value, ratio: ratio >= 0.5,
+        repetitions=report.repetitions(),
+    )
+    row = 1e6 / result.value / jobs
+    report.figure("list", "a row of all", row, "us", "<= 10 us", met=row <= 10)
+
+
+def _one(report: Report, server: Server, peer: Process, path: str) -> None:
+    ours = Load(server.address, lambda n: _get(path))
+    theirs = Load(peer.address, lambda n: _get("/one"))
+    requests = 20 if report.quick else 1000
+    compare(
+        report,
+        "list",
+        "one job",
+        "/s",
+        ours=lambda: ours.rate(1, requests),
+        peer=("bare small handler", lambda: theirs.rate(1, requests)),
+        goal="ratio >= 0.5",
+        holds=lambda value, ratio: ratio >= 0.5,
+        repetitions=report.repetitions(),
+    )
+
+
+def _page(report: Report, server: Server, peer: Process, path: str) -> None:
+    ours = Load(server.address, lambda n: _get(path))
+    theirs = Load(peer.address, lambda n: _get("/page"))
+    requests = 20 if report.quick else 300
+    compare(
+        report,
+        "list",
+        "a page of 100",
+        "/s",
+        ours=lambda: ours.rate(1, requests),
+        peer=("bare small handler", lambda: theirs.rate(1, requests)),
+        goal="",
+        holds=None,
+        repetitions=report.repetitions(),
+    )
+    latencies = [latency * 1000 for latency in ours.latencies]
+    p99 = quantile(latencies, 0.99)
+    report.figure(
+        "list",
+        "a page of 100, p99",
+        p99,
+        "ms",
+        "<= 15 ms",
+        met=p99 <= 15,
+        samples=[round(latency, 3) for latency in latencies],
+    )
