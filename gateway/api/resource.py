@@ -123,7 +123,8 @@ class Resource(RequestHandler):
         if forwarder is not None and not route.local:
             leader = forwarder.target(self.request.headers)
             if leader is not None:
-                return await forwarder.forward(leader, self.request, bytes(self._body))
+                sent = (self.request, bytes(self._body), self.request_id)
+                return await forwarder.forward(leader, *sent)
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
         call = Call(self.gateway, query, body, self.request.headers, self.caller)
