@@ -5,11 +5,8 @@ pymesos sends its calls on the caller's thread, holding its lock, with a timeout
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import logging
-import select
-import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from framework.core.messages import Action
+from framework.mesos.connection import Answer, Connection
 from framework.mesos.masters import Address
 from framework.mesos.session import Session
 from framework.model.errors import Unavailable
@@ -40,12 +38,6 @@ class Subscription(Protocol):
     def resubscribe(self, reason: str, session: Session | None = None) -> None: ...
 
     def follow(self, location: str, session: Session) -> None: ...
-
-
-class Answer(msgspec.Struct, frozen=True):
-    status: int
-    text: str = ""
-    location: str | None = None
 
 
 def is_void(answer: Answer) -> bool:
@@ -86,7 +78,7 @@ class CallSender:
         self._condition = threading.Condition()
         self._busy = False
         self._closing = False
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="mesos-calls", daemon=True)
 
     def start(self) -> None:
@@ -127,7 +119,7 @@ class CallSender:
 
     def send_now(self, call: Call, session: Session) -> None:
         """Sends one call from this thread, past the queue. Raises :class:`Unavailable` if refused."""
-        connection = _Connection(session.address, self._timeout)
+        connection = Connection(session.address, self._timeout)
         try:
             answer = connection.post(_PATH, msgspec.json.encode(call), session.headers())
         except (OSError, http.client.HTTPException) as error:
@@ -206,7 +198,7 @@ class CallSender:
                 raise
         return self._connect(session.address).post(_PATH, body, session.headers())
 
-    def _connect(self, address: Address) -> _Connection:
+    def _connect(self, address: Address) -> Connection:
         connection = self._connection
         if connection is not None and connection.address == address and not connection.is_stale():
             return connection
@@ -214,7 +206,7 @@ class CallSender:
         with self._condition:
             if self._closing:
                 raise OSError("stopping")
-            self._connection = _Connection(address, self._timeout)
+            self._connection = Connection(address, self._timeout)
             return self._connection
 
     def _disconnect(self) -> None:
@@ -222,40 +214,3 @@ class CallSender:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-class _Connection:
-    """A kept-alive connection. ``timeout`` (seconds) bounds every wait for the master."""
-
-    def __init__(self, address: Address, timeout: float) -> None:
-        self.address = address
-        self.calls = 0
-        self._http = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-
-    def is_stale(self) -> bool:
-        """Whether the master has closed its side, or sent what nobody asked for."""
-        sock = self._http.sock
-        if sock is None:
-            return True
-        poll = select.poll()
-        poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return bool(poll.poll(0))
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        self._http.request("POST", path, body=body, headers=headers)
-        response = self._http.getresponse()
-        text = response.read(64 * 1024).decode("utf-8", "replace")
-        if not response.isclosed():
-            self._http.close()
-        self.calls += 1
-        return Answer(response.status, text, response.getheader("Location"))
-
-    def cut(self) -> None:
-        """Makes a :meth:`post` under way in another thread fail now."""
-        sock = self._http.sock
-        if sock is not None:
-            with contextlib.suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._http.close()
