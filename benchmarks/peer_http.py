@@ -40,11 +40,10 @@ class Value(RequestHandler):
         self.write(msgspec.json.encode(self.value))
 
 
-async def serve(database: sqlite3.Connection, values: Path) -> None:
+async def serve(database: sqlite3.Connection, values: list[Path]) -> None:
     routes: list[Any] = [(r"/rows/([\w-]+)", Row, {"database": database})]
     routes += [
-        (f"/{path.stem}", Value, {"value": msgspec.json.decode(path.read_bytes())})
-        for path in values.glob("*.json")
+        (f"/{path.stem}", Value, {"value": msgspec.json.decode(path.read_bytes())}) for path in values
     ]
     server = HTTPServer(Application(routes))
     sockets = bind_sockets(0, "127.0.0.1")
@@ -60,7 +59,7 @@ def main() -> None:
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
     database.execute("CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, body BLOB)")
-    asyncio.run(serve(database, directory))
+    asyncio.run(serve(database, list(directory.glob("*.json"))))
 
 
 if __name__ == "__main__":

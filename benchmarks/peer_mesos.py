@@ -58,7 +58,9 @@ class FirstFit(Scheduler):  # type: ignore[misc]
         tasks = []
         for entry in self._left:
             name = entry[0]
-            while cpus >= 1 and mem >= 256 and entry[1] and self._racks.get((name, rack), 0) < self._limit:
+            while (
+                cpus >= 1 and mem >= 256 and entry[1] and self._racks.get((name, rack), 0) < self._limit
+            ):
                 self._racks[name, rack] = self._racks.get((name, rack), 0) + 1
                 entry[1] -= 1
                 cpus, mem = cpus - 1, mem - 256
@@ -78,7 +80,11 @@ class FirstFit(Scheduler):  # type: ignore[misc]
                 {"name": "cpus", "type": "SCALAR", "scalar": {"value": 1.0}},
                 {"name": "mem", "type": "SCALAR", "scalar": {"value": 256.0}},
                 {"name": "disk", "type": "SCALAR", "scalar": {"value": 256.0}},
-                {"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": port, "end": port + 1}]}},
+                {
+                    "name": "ports",
+                    "type": "RANGES",
+                    "ranges": {"range": [{"begin": port, "end": port + 1}]},
+                },
             ],
             "data": _DATA,
         }

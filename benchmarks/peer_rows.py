@@ -14,7 +14,7 @@ def main() -> None:
     database = sqlite3.connect(sys.argv[1])
     rows = 0
     for table in ("configs", "jobs", "tasks", "updates"):
-        for (body,) in database.execute(f"SELECT body FROM scheduler_{table}"):  # noqa: S608
+        for (body,) in database.execute(f"SELECT body FROM scheduler_{table}"):
             msgspec.json.decode(body)
             rows += 1
     took = time.perf_counter() - began

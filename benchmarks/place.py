@@ -68,9 +68,7 @@ def _work(agents: int) -> dict[str, int]:
 def _measure(master: Master, agents: int) -> float:
     tasks = agents * TASKS_PER_AGENT // PER_JOB * PER_JOB
     master.order("wait")
-    answer = master.order(
-        "offers", agents=Agents(agents), per_event=min(PER_EVENT, agents), until=tasks
-    )
+    answer = master.order("offers", agents=Agents(agents), per_event=min(PER_EVENT, agents), until=tasks)
     distinct = master.order("counts")["distinct"]
     if distinct != tasks:
         raise RuntimeError(f"{distinct} tasks were launched, {tasks} were wanted")

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.measure import Contender, Report, contest
-from benchmarks.processes import Process, fake_master, rss, running
+from benchmarks.processes import fake_master, rss, running
 from tests.e2e.harness import Client, eventually, gateway
 
 _PER_JOB = 100
@@ -38,11 +38,7 @@ def run(report: Report) -> None:
             report,
             "recover",
             "s",
-            [
-                Contender(
-                    f"{tasks:,} tasks, serving", serving, "<= 3 s", lambda value, ratio: value <= 3
-                )
-            ],
+            [Contender(f"{tasks:,} tasks, serving", serving, "<= 3 s", lambda value, ratio: value <= 3)],
             ("reading and decoding the rows", lambda: decode(template)),
             repetitions=report.repetitions(),
             warm=False,

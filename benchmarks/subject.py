@@ -78,7 +78,9 @@ def spec(number: int, instances: int, limit: int, executor_data: str) -> JobSpec
         constraints=(Constraint.parse("rack", f"limit:{limit}"),) if limit else (),
         service=True,
     )
-    return JobSpec(key=JobKey(CLUSTER, ROLE, "prod", f"job-{number}"), instances=instances, config=config)
+    return JobSpec(
+        key=JobKey(CLUSTER, ROLE, "prod", f"job-{number}"), instances=instances, config=config
+    )
 
 
 def snapshot(order: Order) -> Snapshot:

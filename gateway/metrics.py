@@ -126,7 +126,9 @@ def _counts(counts: Any) -> Iterable[Metric]:
     yield _gauge("updates", "Updates and restarts under way", counts.updates)
     yield _gauge("offers", "Offers held", counts.offers)
     yield _gauge(
-        "tasks_unanswered", "Tasks that Mesos was asked about and has not answered for", counts.unanswered
+        "tasks_unanswered",
+        "Tasks that Mesos was asked about and has not answered for",
+        counts.unanswered,
     )
     yield _gauge("agents", "Agents whose offers have been seen", counts.agents)
     yield _gauge("driver_connected", "1 when Mesos has accepted the framework", float(counts.registered))

@@ -142,16 +142,17 @@ def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
 class Matcher:
     """Answers for many agents what :func:`vetoes` answers for one, only whether there is any."""
 
-    __slots__ = ("_crowd", "_dedicated", "_more", "_need", "_others", "_limits", "_ports")
+    __slots__ = ("_crowd", "_dedicated", "_limits", "_more", "_need", "_others", "_ports")
 
     def __init__(self, ask: Ask, crowd: Crowd) -> None:
         need = ask.config.resources
-        self._need = (need.cpus, need.mem_mb, need.disk_mb, need.gpus)
+        self._need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
         self._more = (ask.executor_cpus, ask.executor_mem)
         self._ports = len(need.ports)
         constraints = ask.config.constraints
-        self._limits = [(c.attribute, c.limit, crowd.get(c.attribute)) for c in constraints if _is_limit(c)]
-        self._others = [c for c in constraints if not _is_limit(c)]
+        limits = [c for c in constraints if c.kind == "limit"]
+        self._limits = [(c.attribute, c.limit, crowd.get(c.attribute)) for c in limits]
+        self._others = [c for c in constraints if c.kind != "limit"]
         self._dedicated = any(c.attribute == DEDICATED for c in constraints)
         self._crowd = crowd
 
@@ -182,10 +183,6 @@ class Matcher:
         return self._dedicated or DEDICATED not in room.attributes
 
 
-def _is_limit(constraint: Constraint) -> bool:
-    return constraint.kind == "limit"
-
-
 def objection(constraint: Constraint, room: Room, crowd: Crowd) -> str:
     """Returns why an agent does not meet ``constraint``, "" if it does."""
     name = constraint.attribute
@@ -213,8 +210,10 @@ def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
     cpus, mem, disk, gpus = ask.amounts(room)
     room.cpus = round(room.cpus - cpus, 3)
     room.mem = round(room.mem - mem, 3)
-    room.disk = round(room.disk - disk, 3)
-    room.gpus = round(room.gpus - gpus, 3)
+    if disk:
+        room.disk = round(room.disk - disk, 3)
+    if gpus:
+        room.gpus = round(room.gpus - gpus, 3)
     room.has_executor = True
     names = ask.config.resources.ports
     if not names:

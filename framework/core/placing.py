@@ -19,7 +19,6 @@ from framework.core.matching import Ask, Crowd, Matcher, Room, Tally, take
 from framework.core.messages import Launch
 from framework.core.offers import Held, OfferBook
 from framework.core.state import Group, JobRecord
-from framework.model.jobs import TaskConfig
 from framework.model.tasks import Task, TaskState
 
 # An agent without a task of the job is as good a place as the spread can find; so many of them per
@@ -68,7 +67,7 @@ class Placer:
         for group in sorted(groups, key=lambda g: g.rank):
             field = every if group.fresh else new
             group.fresh = False
-            if field.could_hold(group.config):
+            if field.could_hold(group.need):
                 crowd = crowds.of(group) if group.limited else {}
                 self._place_group(group, field, crowd, launches)
         for agent_id in fresh:
@@ -145,15 +144,9 @@ class Placer:
 Amounts = tuple[float, float, float, float]
 
 
-def _need(config: TaskConfig) -> Amounts:
-    need = config.resources
-    return need.cpus, need.mem_mb, need.disk_mb, need.gpus
-
-
 def _least(groups: Sequence[Group]) -> Amounts:
     """Returns the least of each scalar that any of the groups needs."""
-    needs = [_need(group.config) for group in groups]
-    cpus, mem, disk, gpus = (min(column) for column in zip(*needs, strict=True))
+    cpus, mem, disk, gpus = map(min, zip(*[group.need for group in groups], strict=True))
     return cpus, mem, disk, gpus
 
 
@@ -171,18 +164,19 @@ class _Field:
         self.vain = 0
         self._sift()
 
-    def could_hold(self, config: TaskConfig) -> bool:
+    def could_hold(self, need: Amounts) -> bool:
         """Whether some agent may have enough of each scalar (not: one agent of all of them)."""
         if self.vain >= len(self.rooms):
             self._sift()
-        needs = _need(config)
-        return bool(self.rooms) and all(n <= m + 0.001 for n, m in zip(needs, self._most, strict=True))
+        return bool(self.rooms) and all(n <= m + 0.001 for n, m in zip(need, self._most, strict=True))
 
     def _sift(self) -> None:
         self.vain = 0
         cpus, mem, disk, gpus = (amount - 0.001 for amount in self._least)
         self.rooms = rooms = [
-            r for r in self.rooms if r.cpus >= cpus and r.mem >= mem and r.disk >= disk and r.gpus >= gpus
+            r
+            for r in self.rooms
+            if r.cpus >= cpus and r.mem >= mem and r.disk >= disk and r.gpus >= gpus
         ]
         if rooms:
             self._most = (

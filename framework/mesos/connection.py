@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import select
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import msgspec
@@ -45,17 +45,34 @@ class Connection:
         return self._sock is None or bool(self._poll.poll(0))
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Sends one call and returns its answer.
+        """Sends one call and returns its answer; raises like :meth:`write` and :meth:`read`."""
+        self.write(path, [body], headers)
+        return self.read()
 
-        Raises ``OSError``, or ``http.client.HTTPException`` for what is not HTTP.
+    def write(self, path: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        """Sends calls, one behind the other; :meth:`read` gives the answer of each.
+
+        Raises ``OSError``.
         """
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n%b\r\n"
-        request = head % (path.encode(), self._host, len(body), lines.encode("latin-1"))
+        head = b"POST %b HTTP/1.1\r\nHost: %b\r\n%b" % (
+            path.encode(),
+            self._host,
+            lines.encode("latin-1"),
+        )
+        requests = [b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body) for body in bodies]
         if self._sock is None:
             self._connect()
         assert self._sock is not None
-        self._sock.sendall(request + body)
+        self._sock.sendall(b"".join(requests))
+
+    def read(self) -> Answer:
+        """Returns the next answer.
+
+        Raises ``OSError``, or ``http.client.HTTPException`` for what is not HTTP.
+        """
+        if self._sock is None:
+            raise http.client.RemoteDisconnected("the master closed the connection after an answer")
         answer = self._read()
         self.calls += 1
         return answer

@@ -81,9 +81,7 @@ class _Scoped:
         return self._scopes
 
 
-def _value(
-    value: _Scoped, path: str, out: Rendering, place: Position | None, source: Any = None
-) -> Any:
+def _value(value: _Scoped, path: str, out: Rendering, place: Position | None, source: Any = None) -> Any:
     """``source``: the object that the author made, where it is not ``value.source`` itself."""
     current_budget().step()
     item = value.source
