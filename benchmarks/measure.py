@@ -37,7 +37,7 @@ class Result:
 
 @dataclass
 class Report:
-    """All figures of a run, with the samples they are medians of. ``notes``: what was left out."""
+    """All figures of a run, with the raw samples they are medians of. ``notes``: what was left out."""
 
     quick: bool = False
     results: list[Result] = field(default_factory=list)

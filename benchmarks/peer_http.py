@@ -40,11 +40,17 @@ class Value(RequestHandler):
         self.write(msgspec.json.encode(self.value))
 
 
-async def serve(database: sqlite3.Connection, values: list[Path]) -> None:
-    routes: list[Any] = [(r"/rows/([\w-]+)", Row, {"database": database})]
-    routes += [
-        (f"/{path.stem}", Value, {"value": msgspec.json.decode(path.read_bytes())}) for path in values
+def routes_of(database: sqlite3.Connection, values: Path) -> list[Any]:
+    return [
+        (r"/rows/([\w-]+)", Row, {"database": database}),
+        *(
+            (f"/{path.stem}", Value, {"value": msgspec.json.decode(path.read_bytes())})
+            for path in values.glob("*.json")
+        ),
     ]
+
+
+async def serve(routes: list[Any]) -> None:
     server = HTTPServer(Application(routes))
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
@@ -59,7 +65,7 @@ def main() -> None:
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
     database.execute("CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, body BLOB)")
-    asyncio.run(serve(database, list(directory.glob("*.json"))))
+    asyncio.run(serve(routes_of(database, directory)))
 
 
 if __name__ == "__main__":

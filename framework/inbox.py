@@ -84,6 +84,11 @@ class Inbox:
         return len(self._items)
 
     @property
+    def closed(self) -> bool:
+        """Nothing more is taken in."""
+        return self._closed
+
+    @property
     def finished(self) -> bool:
         """Closed, and everything taken."""
         return self._closed and not self._items

@@ -23,6 +23,7 @@ from framework.core.messages import Command, Counts, Event, Snapshot, Tick
 from framework.core.scheduler import Scheduler, Session
 from framework.core.settings import Settings
 from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem
+from framework.lease import Always, Permit
 from framework.mesos.backoff import Backoff
 from framework.mesos.interface import Driver, Sink
 from framework.model.errors import GatewayError, Unavailable
@@ -42,6 +43,7 @@ _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
 _IDLE_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
+_HELD_SECONDS = 0.1
 # A defect so soon after another is likely to be the same one again.
 _BROKEN_SECONDS = 60.0
 
@@ -83,7 +85,8 @@ class SchedulerService:
     """One scheduler: its core, its storage, its driver.
 
     ``make_driver`` builds a driver from a sink and the framework id (None: a new framework). The
-    storage stays the caller's to close. ``make_core`` is for tests.
+    storage stays the caller's to close. ``permit`` is asked before every turn: while it refuses,
+    requests are Unavailable, and what Mesos tells waits, unanswered. ``make_core`` is for tests.
     """
 
     def __init__(
@@ -93,9 +96,11 @@ class SchedulerService:
         settings: Settings | None = None,
         clock: Clock | None = None,
         *,
+        permit: Permit | None = None,
         make_core: MakeCore = make_scheduler,
     ) -> None:
         self._storage = storage
+        self._permit = permit or Always()
         self._make_driver = make_driver
         self._settings = settings or Settings()
         self._make_core = make_core
@@ -202,7 +207,7 @@ class SchedulerService:
     def status(self) -> ServiceStatus:
         """Returns how it goes; cheap, from any thread."""
         driver = self._driver.status if self._driver is not None else None
-        problems = [text for text in (self._ended, self._outage) if text is not None]
+        problems = [t for t in (self._ended, self._outage, self._permit.refusal()) if t is not None]
         if driver is not None and self._ended is None:
             if driver.fatal is not None:
                 problems.append(driver.fatal)
@@ -225,8 +230,9 @@ class SchedulerService:
         self._inbox.put(EventItem(event, time.monotonic()))
 
     def _enqueue(self, item: Item, future: Future[Any]) -> None:
-        if self._ended is not None or not self._inbox.put(item):
-            future.set_exception(Unavailable(self._ended or "the scheduler is shutting down"))
+        refusal = self._ended or self._permit.refusal()
+        if refusal is not None or not self._inbox.put(item):
+            future.set_exception(Unavailable(refusal or "the scheduler is shutting down"))
 
     # -- the service's thread ---------------------------------------------------------------------
 
@@ -235,6 +241,9 @@ class SchedulerService:
         try:
             while not self._inbox.finished:
                 items = self._inbox.take(self._patience(), _TURN_ITEMS)
+                if (refusal := self._permit.refusal()) is not None:
+                    self._hold(items, refusal)
+                    continue
                 self._turn(items)
                 self._count()
             self._ended = "the scheduler has been stopped"
@@ -246,6 +255,15 @@ class SchedulerService:
             self._refuse([*items, *self._inbox.take(0.0, None)])
             if self._driver is not None:
                 self._driver.stop()
+
+    def _hold(self, items: Sequence[Item], refusal: str) -> None:
+        """Nothing may be done now: requests are refused, what Mesos told waits."""
+        for item in items:
+            if not isinstance(item, EventItem):
+                item.fail(Unavailable(refusal))
+        if not self._inbox.closed:  # otherwise it is the next one's to hear
+            self._inbox.put_back([item for item in items if isinstance(item, EventItem)])
+            self._permit.wait(_HELD_SECONDS)
 
     def _patience(self) -> float:
         """Returns for how many seconds there is nothing to do unless something arrives."""

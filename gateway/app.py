@@ -62,10 +62,12 @@ def log_access(handler: RequestHandler) -> None:
     request = handler.request
     log.log(
         logging.WARNING if handler.get_status() >= 500 else logging.INFO,
-        "%d %s %r %s %.1fms",
+        "%d %s %r %s %s %s %.1fms",
         handler.get_status(),
         request.method,
         request.path[:500],
         request.remote_ip,
+        (handler.caller.user if isinstance(handler, Resource) else None) or "-",
+        handler.request_id if isinstance(handler, Resource) else "-",
         1000.0 * request.request_time(),
     )

@@ -12,14 +12,21 @@ from typing import Any
 
 from framework.clock import Clock
 from framework.core.settings import Settings
+from framework.lease import Always, Permit
 from framework.local.launcher import LocalMesos
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
 from framework.model.errors import Invalid
+from framework.replica import Replica
 from framework.service import SchedulerService
 from framework.storage import Storage
+from gateway import standby
+from gateway.audit import Lines, Nowhere, Sink
+from gateway.auth.access import Access
+from gateway.auth.authenticators import make_authenticators
 from gateway.context import Gateway
 from gateway.events import EventHub
+from gateway.forward import Forwarder
 from gateway.jobs.limits import Limits
 from gateway.jobs.sandbox import JobReader, evaluation_workers
 from gateway.logs import AgentFiles
@@ -33,6 +40,7 @@ from gateway.schedulers import registry
 from gateway.schedulers.command import CommandBackend
 from gateway.schedulers.framework import FrameworkBackend
 from gateway.schedulers.registry import Registry
+from gateway.tls import Certificate
 from gateway.workers import WorkerProcesses
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +65,8 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     pool = Pool(mode, options.parallel, commands)
     metrics = Metrics()
     service = _service(options, stack) if options.executor == "internal" else None
+    replica = service if isinstance(service, Replica) else None
+    forwarder = None if replica is None else Forwarder(replica)
     # After the service, so that nothing waits for it when the pool's threads are joined.
     stack.callback(pool.close)
     clusters = _registry(options, service, pool)
@@ -72,6 +82,8 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
             "streams": ("Open event streams and logs", requests.streams),
         }
     )
+    if replica is not None and forwarder is not None:
+        metrics.gauges(standby.gauges(replica, forwarder))
     return Gateway(
         pool=pool,
         operations=Operations(clusters, JobReader(workers, limits), rules),
@@ -79,9 +91,36 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         files=AgentFiles(),
         metrics=metrics,
         requests=requests,
+        access=_access(options, stack),
+        audit=_audit(options, stack),
+        certificate=_certificate(options),
+        forwarder=forwarder,
+        replica=replica,
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )
+
+
+def _access(options: Options, stack: contextlib.ExitStack) -> Access:
+    names = () if options.auth == ("none",) else options.auth
+    reading: Any = options.read_access
+    access = Access(make_authenticators(names, options.auth_file), reading, options.rate_limit)
+    stack.callback(access.close)
+    return access
+
+
+def _audit(options: Options, stack: contextlib.ExitStack) -> Sink:
+    if options.audit_log is None:
+        return Nowhere()
+    lines = Lines(options.audit_log)
+    stack.callback(lines.close)
+    return lines
+
+
+def _certificate(options: Options) -> Certificate | None:
+    if options.tls_cert is None or options.tls_key is None:
+        return None
+    return Certificate(options.tls_cert, options.tls_key)
 
 
 def _mode(name: str) -> Mode:
@@ -92,7 +131,7 @@ def _mode(name: str) -> Mode:
 # -- what stands behind the clusters ---------------------------------------------------------------
 
 
-def _registry(options: Options, service: SchedulerService | None, pool: Pool) -> Registry:
+def _registry(options: Options, service: SchedulerService | Replica | None, pool: Pool) -> Registry:
     clusters = registry.read_clusters(options.clusters) if options.clusters else ()
     if service is not None:
         own = service
@@ -112,8 +151,9 @@ def _registry(options: Options, service: SchedulerService | None, pool: Pool) ->
     )
 
 
-def _service(options: Options, stack: contextlib.ExitStack) -> SchedulerService:
+def _service(options: Options, stack: contextlib.ExitStack) -> SchedulerService | Replica:
     """Starts the scheduler, and the embedded Mesos before it; ends both without a TEARDOWN."""
+    zookeeper = standby.zookeeper(options)
     framework = framework_settings(options)
     framework.check()
     executor = executor_settings(options)
@@ -127,7 +167,15 @@ def _service(options: Options, stack: contextlib.ExitStack) -> SchedulerService:
         return MesosDriver(master, framework, executor, sink, framework_id=framework_id, clock=clock.now)
 
     settings = Settings(executor_cpus=executor.cpus, executor_mem_mb=executor.mem_mb)
-    service = SchedulerService(storage, make_driver, settings, clock)
+
+    def make_service(permit: Permit) -> SchedulerService:
+        return SchedulerService(storage, make_driver, settings, clock, permit=permit)
+
+    service: SchedulerService | Replica
+    if zookeeper is None:
+        service = make_service(Always())
+    else:
+        service = standby.make_replica(options, zookeeper, make_service, storage)
     service.start()
     stack.callback(service.stop)
     return service

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from framework.replica import Replica
+from gateway.audit import Nowhere, Sink
+from gateway.auth.access import Access
 from gateway.events import EventHub
+from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
 from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.pool import Pool
 from gateway.requests import Requests
+from gateway.tls import Certificate
 
 # The version of this project, and that of the alpha API, which clients compare byte for byte.
 VERSION = "0.1.0"
@@ -18,7 +23,10 @@ API_VERSION = "0.1"
 
 @dataclass
 class Gateway:
-    """``max_body`` in bytes; ``slow_reader_secs``: how long a stream's reader may leave data lie."""
+    """``replica`` and ``forwarder`` are there with --ha only.
+
+    ``max_body`` in bytes; ``slow_reader_secs``: how long a stream's reader may leave data lie.
+    """
 
     pool: Pool
     operations: Operations
@@ -26,8 +34,20 @@ class Gateway:
     files: AgentFiles
     metrics: Metrics
     requests: Requests
+    access: Access = field(default_factory=Access)
+    audit: Sink = field(default_factory=Nowhere)
+    certificate: Certificate | None = None
+    forwarder: Forwarder | None = None
+    replica: Replica | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0
     keep_alive_secs: float = 15.0
     follow_secs: float = 0.5
+
+    def reload(self) -> None:
+        """Reads credentials and certificate anew, and opens the audit log anew (SIGHUP)."""
+        self.access.reload()
+        self.audit.reopen()
+        if self.certificate is not None:
+            self.certificate.reload()

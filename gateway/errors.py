@@ -22,6 +22,7 @@ from framework.model.errors import (
     Unsatisfiable,
 )
 from framework.turn import InternalError
+from gateway.auth.access import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ STATUSES: dict[type[BaseException], int] = {
     NotSupported: 501,
     UpstreamFailed: 502,
     Unavailable: 503,
+    TooMany: 429,
 }
 
 
@@ -92,7 +94,9 @@ def describe(error: BaseException) -> Problem:
     elif isinstance(error, MethodNotAllowed):
         headers = (("Allow", ", ".join(error.allowed)),)
     elif isinstance(error, Unauthorized):
-        headers = (("WWW-Authenticate", 'Basic realm="mesos-gateway", charset="UTF-8"'),)
+        headers = (("WWW-Authenticate", ", ".join(error.challenges) or "Basic"),)
+    elif isinstance(error, TooMany):
+        headers = (("Retry-After", str(error.retry_after)),)
     return Problem(status_of(error), error.messages, headers)
 
 

@@ -40,17 +40,19 @@ class Source(Protocol):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """Which events a reader wants; None: any."""
+    """Which events a reader wants, and of which ``roles`` there may be any; None: all."""
 
     cluster: str | None = None
     role: str | None = None
     key: JobKey | None = None
+    roles: frozenset[str] | None = None
 
     def accepts(self, event: Publish) -> bool:
         return (
             self.cluster in (None, event.key.cluster)
             and self.role in (None, event.key.role)
             and self.key in (None, event.key)
+            and (self.roles is None or event.key.role in self.roles)
         )
 
 
@@ -85,6 +87,8 @@ class EventHub:
             self._loop.call_soon_threadsafe(self._take, event)
 
     def _take(self, event: StoredEvent) -> None:
+        if self._recent and event.sequence != self._recent[-1].sequence + 1:
+            self.reset()  # another replica has led meanwhile
         if self._floor is None:
             self._floor = event.sequence - 1
         elif len(self._recent) == _RECENT:
@@ -92,6 +96,11 @@ class EventHub:
         self._recent.append(event)
         self._news.set()
         self._news = asyncio.Event()
+
+    def reset(self) -> None:
+        """Forgets what is recent: it may not be, any more. The storage has it all."""
+        self._recent.clear()
+        self._floor = None
 
     def check(self) -> None:
         """Raises :class:`NotSupported` if there can be no events."""
@@ -134,11 +143,12 @@ class EventHub:
             return None, ()
         if self._floor is None or position < self._floor:
             found = await self._stored(position, wanted)
+            seen = [event for event in found if wanted.accepts(event.event)]
             if len(found) == _PAGE:
-                return found[-1].sequence, found
+                return found[-1].sequence, seen
             # All that was there is read, so what was last before the reading is passed, too.
             passed = [position, last or 0, *(event.sequence for event in found[-1:])]
-            return max(passed), found
+            return max(passed), seen
         if last is None or last <= position:
             return position, ()
         newer = [e for e in self._recent if e.sequence > position and wanted.accepts(e.event)]

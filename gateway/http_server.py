@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 from tornado.web import Application
 
 from gateway.api.resource import DRAINED, json_text
@@ -81,6 +81,9 @@ class GatewayServer(HTTPServer):
         )
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
+        if isinstance(stream, SSLIOStream):
+            super().handle_stream(stream, address)
+            return
         # Nothing has been read or written yet, so the socket can change hands.
         answering = AnsweringStream(
             stream.socket,

@@ -133,10 +133,11 @@ class Operations:
     def list_jobs(self, cluster: str, role: str) -> list[str]:
         return self._backend(cluster).list_jobs(role)
 
-    def list_cluster(self, cluster: str) -> list[str]:
-        """Returns the keys of all jobs of the cluster, sorted."""
+    def list_cluster(self, cluster: str, visible: frozenset[str] | None = None) -> list[str]:
+        """Returns the keys of the jobs of the cluster's ``visible`` roles (None: all), sorted."""
         backend = self._backend(cluster)
-        return sorted(key for role in backend.list_roles() for key in backend.list_jobs(role))
+        roles = [role for role in backend.list_roles() if visible is None or role in visible]
+        return sorted(key for role in roles for key in backend.list_jobs(role))
 
     def job(self, key: JobKey) -> JobView:
         return self._backend(key.cluster).get_job(key)

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from framework.mesos.masters import parse_master
+from framework.mesos.masters import Address, ZooKeeperUrl, parse_master
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
+from gateway.auth.rates import Rate
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -75,21 +76,40 @@ def file(value: str) -> Path:
     return path
 
 
-def loopback(value: str) -> str:
-    """An address that only this machine can reach."""
-    if value == "localhost":
-        return value
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not an IP address; write 127.0.0.1, ::1 or localhost") from None
-    if not address.is_loopback:
-        raise ValueError(
-            f"{value} could be reached from other machines, and this release has no authentication: "
-            "whoever reached it could run anything. Listen on 127.0.0.1 and put a proxy that "
-            "authenticates in front"
-        )
+def address(value: str) -> str:
+    """An IP address, or localhost."""
+    if value != "localhost":
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is not an IP address; write 127.0.0.1, ::1 or localhost"
+            ) from None
     return value
+
+
+def is_loopback(value: str) -> bool:
+    """Whether only this machine can reach the address."""
+    return value == "localhost" or ipaddress.ip_address(value).is_loopback
+
+
+def authenticators(value: str) -> tuple[str, ...]:
+    """Names with commas between them; ``none`` stands alone."""
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(re.fullmatch(r"[a-z][a-z0-9_-]*", name) for name in names):
+        raise ValueError(f"{value!r} is not a list like tokens,basic")
+    if "none" in names and len(names) > 1:
+        raise ValueError(f"{value!r}: none asks nobody, and the others somebody; choose")
+    return names
+
+
+def rate(value: str) -> Rate:
+    """Requests a second, and how many at once: ``10`` or ``10:50``."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(?::([0-9]{1,6}))?", value.strip())
+    if match is None or not float(match.group(1)) or match.group(2) == "0":
+        raise ValueError(f"{value!r} is not a rate; write N or N:BURST, with N requests a second")
+    per_second = float(match.group(1))
+    return Rate(per_second, float(match.group(2) or max(1.0, 2 * per_second)))
 
 
 def segment(what: str) -> Callable[[str], str]:
@@ -110,3 +130,29 @@ def master(value: str) -> str:
         except Invalid as error:
             raise ValueError(str(error)) from None
     return value
+
+
+def zookeeper(value: str) -> str:
+    """``zk://[user:password@]host:port,…/path``; the path is the replicas' own."""
+    sentence = f"{_without_password(value)!r} is not a place in ZooKeeper; write zk://host:2181/gateway"
+    try:
+        if isinstance(parse_master(value), ZooKeeperUrl):
+            return value
+    except Invalid:
+        raise ValueError(sentence) from None
+    raise ValueError(sentence)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", url)
+
+
+def advertised(value: str) -> str:
+    """``host:port``, where the other replicas can reach this one."""
+    try:
+        address = Address.parse(value)
+    except Invalid:
+        address = None
+    if address is None or not value.endswith(f":{address.port}") or address.host in ("0.0.0.0", "::"):
+        raise ValueError(f"{value!r} is not where others can reach this one; write HOST:PORT")
+    return str(address)

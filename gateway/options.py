@@ -17,8 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.lease import SESSION_SECONDS
 from framework.local.options import DEFAULT_RESOURCES
 from gateway import option_values as values
+from gateway.auth.rates import Rate
 from gateway.pool import MODES
 
 PREFIX = "MESOS_GATEWAY_"
@@ -52,9 +54,9 @@ class Options:
     )
     address: str = _option(
         "127.0.0.1",
-        "address to listen on; a loopback address, as this release has no authentication",
+        "address to listen on; without --auth a loopback address",
         group="Server",
-        read=values.loopback,
+        read=values.address,
         shows="ADDRESS",
     )
     executor: str = _option(
@@ -107,6 +109,47 @@ class Options:
         read=values.choice("debug", "info", "warning", "error"),
         shows="debug|info|warning|error",
     )
+    auth: tuple[str, ...] = _option(
+        ("none",),
+        "who is asked who they are: nobody, or owners of tokens, of passwords (tokens,basic: both)",
+        group="Access",
+        read=values.authenticators,
+        shows="none|tokens|basic",
+    )
+    auth_file: Path | None = _option(
+        None,
+        "TOML file with users, their roles and the hashes that bin/credentials makes",
+        group="Access",
+        read=values.file,
+        shows="FILE",
+    )
+    read_access: str = _option(
+        "own",
+        "whose jobs a user may read: those of the user's own roles, or any",
+        group="Access",
+        read=values.choice("own", "any"),
+        shows="own|any",
+    )
+    rate_limit: Rate | None = _option(
+        None,
+        "requests a second of one user (or address, without --auth), and at once; else 429",
+        group="Access",
+        read=values.rate,
+        shows="N[:BURST]",
+    )
+    tls_cert: Path | None = _option(
+        None, "certificate chain (PEM): serve HTTPS", group="Access", read=values.file, shows="FILE"
+    )
+    tls_key: Path | None = _option(
+        None, "the certificate's key (PEM)", group="Access", read=values.file, shows="FILE"
+    )
+    audit_log: str | None = _option(
+        None,
+        "a line of JSON for every change that is asked for; -: stderr",
+        group="Access",
+        read=values.text,
+        shows="FILE",
+    )
     cluster_name: str = _option(
         "devcluster",
         "the cluster whose jobs the gateway's own scheduler runs",
@@ -130,6 +173,27 @@ class Options:
         group="Clusters",
         read=values.text,
         shows="PATH|URL",
+    )
+    ha: str | None = _option(
+        None,
+        "several gateways share one --state, and elect their leader at this place in ZooKeeper",
+        group="Replicas",
+        read=values.zookeeper,
+        shows="zk://HOST:PORT/PATH",
+    )
+    advertise: str | None = _option(
+        None,
+        "where the other replicas reach this one (default: --address and --port)",
+        group="Replicas",
+        read=values.advertised,
+        shows="HOST:PORT",
+    )
+    ha_session: float = _option(
+        SESSION_SECONDS,
+        "a leader that ZooKeeper has not heard of for so many seconds is replaced",
+        group="Replicas",
+        read=values.seconds,
+        shows="SECONDS",
     )
     local_agents: int = _option(
         3,
@@ -303,7 +367,20 @@ def resolve(line: CommandLine, environment: Mapping[str, str]) -> Options:
             chosen[row.field] = row.value(_several(row, environment[variable]), variable)
         elif row.field in stored:
             chosen[row.field] = row.value(stored[row.field], f"{path}: {row.key}")
-    return Options(**chosen)
+    return _together(Options(**chosen))
+
+
+def _together(options: Options) -> Options:
+    """Returns the options; raises :class:`OptionError` where two of them do not go together."""
+    if (options.tls_cert is None) is not (options.tls_key is None):
+        raise OptionError("--tls-cert and --tls-key go together: a certificate, and its key")
+    if options.auth == ("none",) and not values.is_loopback(options.address):
+        raise OptionError(
+            f"--address: {options.address} could be reached from other machines, and nobody is asked "
+            "who they are: whoever reached it could run anything. Ask with --auth tokens or --auth "
+            "basic, or listen on 127.0.0.1"
+        )
+    return options
 
 
 def _several(row: Row, text: str) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ docker parameters and host paths give whoever may submit a job the power of root
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,14 +19,19 @@ from framework.model.errors import Forbidden, Invalid
 from framework.model.jobs import JobSpec
 
 # What these do is decided by the rules on volumes and on privileged, whatever the list says.
+_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
 _VOLUME_PARAMETERS = frozenset({"v", "volume", "mount", "volumes-from"})
 
 
 class DockerRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``parameters``: the names of the docker parameters that are allowed, without dashes."""
+    """``parameters``: the docker parameters that are allowed, without dashes: ``env`` with any value,
+    ``network=bridge`` with this one. ``images``: patterns (``*``, ``?``) one of which an image's name
+    must match; none: any image.
+    """
 
     parameters: tuple[str, ...] = ()
     privileged: bool = False
+    images: tuple[str, ...] = ()
 
 
 class VolumeRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +85,14 @@ def check(spec: JobSpec, policy: Policy) -> None:
 
 
 def _check_container(container: Container, policy: Policy) -> None:
+    images = policy.docker.images
+    if container.image.startswith("-"):
+        raise Invalid(f"the image {container.image[:200]!r} is an option, not a name")
+    if images and not any(fnmatch.fnmatchcase(container.image, pattern) for pattern in images):
+        raise Forbidden(
+            f"the image {container.image[:200]!r} is refused by the policy (docker.images; "
+            f"allowed: {', '.join(images)})"
+        )
     for parameter in container.parameters:
         _check_parameter(parameter.name.lstrip("-").strip().lower(), parameter.value, policy)
     for volume in container.volumes:
@@ -93,10 +108,10 @@ def _check_parameter(name: str, value: str, policy: Policy) -> None:
             f"the docker parameter {name!r} is refused: name host paths under volumes, "
             "where the policy (volumes.read_only, volumes.read_write) can judge them"
         )
-    elif name not in policy.docker.parameters:
+    elif not {name, f"{name}={value}"} & set(policy.docker.parameters):
         allowed = ", ".join(policy.docker.parameters) or "none"
         raise Forbidden(
-            f"the docker parameter {name[:60]!r} is refused by the policy "
+            f"the docker parameter {name[:60]}={value[:60]!r} is refused by the policy "
             f"(docker.parameters; allowed: {allowed})"
         )
 
@@ -106,12 +121,21 @@ def _check_volume(volume: Volume, rules: VolumeRules) -> None:
     path = volume.host_path
     # Judged as written: a path that says ".." may lead elsewhere than it seems, through a link.
     plain = path.startswith("/") and "\0" not in path and ".." not in path.split("/")
-    if not plain or not any(_is_below(path, root) for root in allowed):
+    if not plain or not any(_is_below(path, root) for root in allowed) or _holds_socket(path, allowed):
         rule = "volumes.read_write" if volume.mode == "RW" else "volumes.read_only"
         raise Forbidden(
             f"mounting the host path {path[:200]!r} ({volume.mode}) is refused by the policy ({rule}; "
             f"allowed: {', '.join(allowed) or 'none'})"
         )
+
+
+def _holds_socket(path: str, allowed: Iterable[str]) -> bool:
+    """Whether the Docker daemon's socket lies there, and the policy does not name just this path.
+
+    A socket is not made harmless by mounting it read-only: whoever can write to it is root.
+    """
+    named = posixpath.normpath(path) in {posixpath.normpath(root) for root in allowed}
+    return not named and any(_is_below(socket, path) for socket in _SOCKETS)
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -56,11 +56,15 @@ class Requests:
         finally:
             self._streams.discard(pump)
 
+    def end_streams(self) -> None:
+        """Ends what streams at this moment; whoever reads may come back."""
+        for pump in tuple(self._streams):
+            pump.cancel()
+
     async def drain(self, seconds: float) -> bool:
         """Ends the streams and waits for the requests; returns whether all ended in time."""
         self._stopping = True
-        for pump in tuple(self._streams):
-            pump.cancel()
+        self.end_streams()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

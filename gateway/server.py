@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import logging
 import signal
@@ -13,6 +14,7 @@ import sys
 from tornado.netutil import bind_sockets
 
 from framework.model.errors import GatewayError
+from gateway import standby
 from gateway.app import make_app
 from gateway.components import build
 from gateway.context import VERSION, Gateway
@@ -57,6 +59,8 @@ def listen(address: str, port: int) -> list[socket.socket]:
 
 async def _run(options: Options, sockets: list[socket.socket]) -> int:
     stopping = _signals()
+    # What others are told; 0 was a free one.
+    options = dataclasses.replace(options, port=sockets[0].getsockname()[1])
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         # In a thread: signals are heard while the embedded Mesos starts.
@@ -65,9 +69,14 @@ async def _run(options: Options, sockets: list[socket.socket]) -> int:
             return 0
         gateway.events.start()
         gateway.metrics.start()
-        server = GatewayServer(make_app(gateway))
+        certificate = gateway.certificate
+        server = GatewayServer(
+            make_app(gateway), ssl_options=certificate.context if certificate else None
+        )
+        standby.follow(gateway)
         server.add_sockets(sockets)
-        announce(options.address, sockets[0].getsockname()[1])
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload)
+        announce(options.address, sockets[0].getsockname()[1], "https" if certificate else "http")
         await stopping.wait()
         log.info("stopping: no new connections; running requests may end")
         await drain(gateway, server)
@@ -92,9 +101,9 @@ def _signals() -> asyncio.Event:
     return stopping
 
 
-def announce(address: str, port: int) -> None:
+def announce(address: str, port: int, scheme: str = "http") -> None:
     host = f"[{address}]" if ":" in address else address
-    sys.stdout.write(f"mesos-gateway {VERSION} listens on http://{host}:{port}\n")
+    sys.stdout.write(f"mesos-gateway {VERSION} listens on {scheme}://{host}:{port}\n")
     sys.stdout.flush()
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,11 +34,34 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres_programs() -> None:
+    """Present where PostgreSQL is installed; in CI its absence is a failure, not a skip."""
+    if program("initdb") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: there is no initdb")
+        pytest.skip("needs PostgreSQL: there is no initdb (Debian: apt-get install postgresql)")
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One server for all tests that do it no harm."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()
+
+
 def _docker_problem() -> str | None:
     import docker
     import docker.errors
 
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
+        if host.startswith("unix://"):
+            # The SDK leaves a socket behind when its connect fails.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(host.removeprefix("unix://"))
         client = docker.from_env(timeout=5)
         try:
             client.ping()

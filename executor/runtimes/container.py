@@ -42,6 +42,7 @@ from executor.runtimes.docker_options import (
     is_orphan,
 )
 from executor.runtimes.docker_output import Output
+from executor.runtimes.host_paths import check_volumes
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ class DockerRuntime:
     # -- the interface of a runtime --
 
     def prepare(self) -> None:
+        container = self._context.payload.container
+        check_volumes(container.volumes if container else ())
         if self._context.payload.pull_policy == "always":
             self._pull()
         self._create()

@@ -23,9 +23,13 @@ class Invalid(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """The caller is not known."""
+    """The caller is not known. ``challenges``: what WWW-Authenticate may ask for."""
 
     code = "unauthorized"
+
+    def __init__(self, message: str, *more: str, challenges: tuple[str, ...] = ()) -> None:
+        super().__init__(message, *more)
+        self.challenges = challenges
 
 
 class Forbidden(GatewayError):

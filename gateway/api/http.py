@@ -8,9 +8,8 @@ handlers share (limits, identity, errors, metrics) is in :mod:`gateway.api.resou
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
@@ -18,10 +17,13 @@ import msgspec
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
 from gateway.api.query import Query
+from gateway.auth.access import Kind
+from gateway.auth.identity import ANONYMOUS, Identity
 
 if TYPE_CHECKING:
     from gateway.context import Gateway
 
+_NAME = re.compile(r"\{([a-z_]+)\}")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -29,9 +31,10 @@ T = TypeVar("T")
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
 
-    body: dict[str, Any] | str
+    body: dict[str, Any] | str | bytes
     status: int = 200
     content_type: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -39,6 +42,8 @@ class Stream(msgspec.Struct, frozen=True):
 
     chunks: AsyncGenerator[bytes, None]
     content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Call:
@@ -50,19 +55,25 @@ class Call:
         query: Query,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        caller: Identity = ANONYMOUS,
     ) -> None:
         self.gateway = gateway
         self.query = query
         self.body = body
         self.headers: Mapping[str, str] = headers or {}
+        self.caller = caller
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a blocking function in the execution pool and returns what it returns."""
         return await self.gateway.pool.run(function, *args, **kwargs)
 
     def identity(self, role: str) -> str:
-        """Returns who asks, see :func:`identity`."""
-        return identity(self.headers, role)
+        """Returns the name that stands for the caller: as it was proved, else see :func:`identity`."""
+        return self.caller.user or identity(self.headers, role)
+
+    def visible_roles(self) -> frozenset[str] | None:
+        """Returns the roles whose jobs the caller may read; None: all."""
+        return self.caller.visible_roles(self.gateway.access.reading)
 
 
 Handler = Callable[..., Awaitable[Answer | Stream]]
@@ -74,7 +85,9 @@ class Route(msgspec.Struct, frozen=True):
 
     ``pattern``: the path, with ``{names}`` for its segments. ``query``: the parameters it knows; any
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
-    failures. ``body``: whether the request's body means anything.
+    failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
+    asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
+    itself; otherwise the one that leads does.
     """
 
     method: str
@@ -84,6 +97,17 @@ class Route(msgspec.Struct, frozen=True):
     failure: Failure
     query: tuple[str, ...] = ()
     body: bool = False
+    kind: Kind | None = None
+    local: bool = False
+
+    @property
+    def access(self) -> Kind:
+        return self.kind or ("read" if self.method == "GET" else "change")
+
+    def role_of(self, segments: Sequence[str]) -> str | None:
+        """Returns the role that the path names, None if it names none."""
+        names = _NAME.findall(self.pattern)
+        return segments[names.index("role")] if "role" in names else None
 
     @property
     def regex(self) -> str:
@@ -92,15 +116,15 @@ class Route(msgspec.Struct, frozen=True):
         A segment is whatever stands between two slashes, decoded once and checked afterwards: an
         encoded slash never makes two segments of one.
         """
-        parts = re.split(r"\{[a-z_]+\}", self.pattern)
+        parts = _NAME.sub("\0", self.pattern).split("\0")
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
 
 
 def identity(headers: Mapping[str, str], role: str) -> str:
     """Returns who asks: the user name of Basic credentials, otherwise the role in the URL.
 
-    There is no authentication yet (the server listens on loopback addresses only), so a password
-    proves nothing and is not looked at. The name stands for the user in job configurations.
+    For a server that asks nobody who they are (``--auth none``, on loopback addresses only), where a
+    password proves nothing and is not looked at. The name stands for the user in job configurations.
     Raises :class:`Invalid` for credentials that cannot be read.
     """
     scheme, _, credentials = headers.get("Authorization", "").strip().partition(" ")
@@ -108,7 +132,7 @@ def identity(headers: Mapping[str, str], role: str) -> str:
         return role
     try:
         text = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, not UTF-8
         raise Invalid("the Authorization header is not Basic base64(user:password)") from None
     user = text.partition(":")[0]
     if not user:

@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
+import re
+import secrets
 import urllib.parse
 from types import TracebackType
 from typing import Any
 
 from tornado import escape
+from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge
-from gateway import errors
+from gateway import audit, errors
 from gateway.api.http import Answer, Call, Route, Stream
 from gateway.api.query import Query
+from gateway.auth.access import Kind
+from gateway.auth.identity import ANONYMOUS
 from gateway.context import Gateway
 
 log = logging.getLogger(__name__)
 
 # A body that is too large is read to its end, up to this, so that the client gets to see the answer.
 DRAINED = 64 * 1024 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -44,19 +51,28 @@ class Resource(RequestHandler):
         self._counted = False
         self._problem: errors.Problem | None = None
         self._pump: asyncio.Task[None] | None = None
+        self.caller = ANONYMOUS
 
     # -- before the body ---------------------------------------------------------------------------
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         self.gateway.requests.enter(self)
         self._counted = True
-        refuse_foreign_pages(self.request.method or "", self.request.headers)
+        refuse_foreign_pages(self.request.method or "", self.request.headers, self.gateway.access.asks)
+        # Before the body: who may not call need not send one.
+        self.caller = await self.gateway.access.admit(
+            self.request.headers, self.request.remote_ip or "", self._kind()
+        )
         encoding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise errors.UnsupportedEncoding(
                 f"Content-Encoding {encoding[:40]!r} is not read here; send the body as it is"
             )
         self._expect_body()
+
+    def _kind(self) -> Kind:
+        route = self.routes.get(self.request.method or "")
+        return route.access if route else "open"
 
     def _expect_body(self) -> None:
         declared = self.request.headers.get("Content-Length", "0").split(",")[0].strip()
@@ -100,9 +116,17 @@ class Resource(RequestHandler):
             raise self._wrong_method()
         if self._too_large:
             raise self._larger()
+        role = route.role_of(segments)
+        if role is not None:
+            self.gateway.access.check(self.caller, route.access, "/".join(segments[:4]), role)
+        forwarder = self.gateway.forwarder
+        if forwarder is not None and not route.local:
+            leader = forwarder.target(self.request.headers)
+            if leader is not None:
+                return await forwarder.forward(leader, self.request, bytes(self._body))
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
-        call = Call(self.gateway, query, body, self.request.headers)
+        call = Call(self.gateway, query, body, self.request.headers, self.caller)
         return await route.handler(call, *segments)
 
     def _wrong_method(self) -> errors.MethodNotAllowed:
@@ -113,14 +137,25 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        self.write(answer.body)
+        if answer.body:
+            self.write(answer.body)
         if answer.content_type:
             self.set_header("Content-Type", answer.content_type)
+        self._set_headers(answer.headers)
+
+    def _set_headers(self, headers: tuple[tuple[str, str], ...]) -> None:
+        """Sets what the answer brings along; a header that comes twice stays twice."""
+        for name in {name for name, _ in headers}:
+            self.clear_header(name)
+        for name, value in headers:
+            self.add_header(name, value)
 
     async def _stream(self, answer: Stream) -> None:
         """Sends chunks until they end, the reader goes away or falls behind, or the server stops."""
+        self.set_status(answer.status)
         self.set_header("Content-Type", answer.content_type)
         self.set_header("Cache-Control", "no-store")
+        self._set_headers(answer.headers)
         self._pump = asyncio.create_task(self._send(answer))
         with self.gateway.requests.streaming(self._pump):
             await asyncio.wait({self._pump})
@@ -160,6 +195,26 @@ class Resource(RequestHandler):
         self.gateway.metrics.request(
             self.label, self.request.method or "", self.get_status(), self.request.request_time()
         )
+
+    def finish(self, chunk: Any = None) -> Future[None]:
+        """Whoever has the answer finds the line in the audit log."""
+        if self._kind() in ("create", "change"):
+            self._audit()
+        return super().finish(chunk)
+
+    def _audit(self) -> None:
+        entry = audit.Entry(
+            time=audit.now(),
+            request_id=self.request_id,
+            user=self.caller.user,
+            admin=self.caller.admin,
+            remote=self.request.remote_ip or "",
+            method=self.request.method or "",
+            route=self.label,
+            path=self.request.path[:2000],
+            status=self.get_status(),
+        )
+        self.gateway.audit.write(entry)
 
     def _leave(self) -> None:
         if self._counted:
@@ -204,8 +259,15 @@ class Resource(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self._fail(self._problem or errors.of_http(status_code, None))
 
+    @functools.cached_property
+    def request_id(self) -> str:
+        """The id that the client gave (X-Request-Id), or a new one; the answer and the logs carry it."""
+        given = self.request.headers.get("X-Request-Id", "")
+        return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
     def set_default_headers(self) -> None:
         self.set_header("Server", "mesos-gateway")
+        self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
@@ -216,19 +278,22 @@ def _nothing_at(path: str) -> str:
     return f"nothing is found at {path[:200]}{hint}"
 
 
-def refuse_foreign_pages(method: str, headers: Any) -> None:
+def refuse_foreign_pages(method: str, headers: Any, asks: bool) -> None:
     """Raises :class:`Forbidden` where a web page from elsewhere makes a browser change something.
 
-    The server has no authentication and listens on loopback: whoever runs a browser on the same
-    machine must not thereby run the jobs of the pages that it shows (names that are rebound to
-    127.0.0.1 included). Clients other than browsers send neither header.
+    A server that asks nobody who they are (``asks`` False) listens on loopback: whoever runs a browser
+    on the same machine must not thereby run the jobs of the pages that it shows (names that are
+    rebound to 127.0.0.1 included). One that asks must not take the password that a browser remembers
+    from a page of another site. Clients other than browsers send neither header.
     """
     if method in ("GET", "HEAD", "OPTIONS"):
         return
     origin = headers.get("Origin")
-    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") or (
-        origin is not None and not is_loopback(urllib.parse.urlsplit(origin).hostname or "")
-    ):
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise Forbidden("a web page of another site may not change anything here")
+    if origin is None or (asks and urllib.parse.urlsplit(origin).netloc == headers.get("Host")):
+        return
+    if not is_loopback(urllib.parse.urlsplit(origin).hostname or ""):
         raise Forbidden("a web page of another site may not change anything here")
 
 

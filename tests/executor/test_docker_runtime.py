@@ -207,6 +207,14 @@ def test_ports_are_published_under_their_own_number(bench: Bench, image: str) ->
     assert end["message"] == f"the port {port} is already in use on this agent"
 
 
+def test_a_host_path_that_is_a_link_is_not_mounted(bench: Bench, image: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    box = Container(image=image, volumes=(Volume("/data", str(tmp_path / "link")),))
+    end = bench.run(payload("d1", process("ls /data"), container=box))
+    assert end["state"] == "TASK_FAILED"
+    assert "symbolic link to /etc" in end["message"]
+
+
 def test_parameters_and_volumes_reach_the_container(bench: Bench, image: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -107,7 +107,7 @@ def test_wrong_options_are_named_with_what_would_be_right(argument: str, about: 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1"])
 def test_without_authentication_only_this_machine_is_served(address: str) -> None:
-    assert "no authentication" in refusal(f"--address={address}")
+    assert "nobody is asked" in refusal(f"--address={address}")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

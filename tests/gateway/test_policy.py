@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from executor.task import Container, Parameter, Volume
@@ -144,3 +145,39 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, abo
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be read"):
         read_policy(tmp_path / "absent.toml")
+
+
+def test_images_may_be_limited_to_patterns() -> None:
+    check(spec(), Policy(docker=DockerRules(images=("registry.example/*", "debian:*"))))
+    with pytest.raises(Forbidden, match=r"docker\.images; allowed: registry"):
+        check(spec(), Policy(docker=DockerRules(images=("registry.example/*",))))
+
+
+def test_an_image_is_never_an_option() -> None:
+    job = spec()
+    config = msgspec.structs.replace(job.config, container=Container(image="--privileged"))
+    with pytest.raises(Invalid, match="is an option"):
+        check(msgspec.structs.replace(job, config=config), Policy())
+
+
+def test_a_parameter_may_be_allowed_with_one_value() -> None:
+    policy = Policy(docker=DockerRules(parameters=("network=bridge",)))
+    check(spec({"network": "bridge"}), policy)
+    with pytest.raises(Forbidden, match=r"network='host'"):
+        check(spec({"network": "host"}), policy)
+
+
+@pytest.mark.parametrize("path", ["/var/run", "/var/run/docker.sock", "/run", "/var", "/run/containerd"])
+def test_the_daemons_socket_needs_to_be_named_itself(path: str) -> None:
+    with pytest.raises(Forbidden, match="refused by the policy"):
+        check(spec(volumes=((path, "RO"),)), Policy(volumes=VolumeRules(read_only=("/",))))
+    check(spec(volumes=((path, "RO"),)), Policy(volumes=VolumeRules(read_only=(path,))))
+
+
+def test_the_example_of_the_documents_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+    path = tmp_path / "policy.toml"
+    path.write_text(text.split("```toml\n")[1].split("```")[0])
+    policy = read_policy(path)
+    assert policy.docker.images == ("registry.example/*", "debian:12")
+    check(spec({"network": "bridge"}, (("/srv/data/x", "RW"),)), policy)

@@ -25,14 +25,14 @@ async def version(call: Call) -> Answer:
 async def list_role(call: Call, cluster: str, role: str) -> Answer:
     check_segment("cluster", cluster)
     check_segment("role", role)
-    return _page(
-        call, f"{cluster}/{role}", await call.run(call.gateway.operations.list_jobs, cluster, role)
-    )
+    jobs = await call.run(call.gateway.operations.list_jobs, cluster, role)
+    return _page(call, f"{cluster}/{role}", jobs)
 
 
 async def list_cluster(call: Call, cluster: str) -> Answer:
     check_segment("cluster", cluster)
-    return _page(call, cluster, await call.run(call.gateway.operations.list_cluster, cluster))
+    jobs = await call.run(call.gateway.operations.list_cluster, cluster, call.visible_roles())
+    return _page(call, cluster, jobs)
 
 
 def _page(call: Call, key: str, jobs: Sequence[str]) -> Answer:
@@ -108,7 +108,15 @@ def _request(call: Call, segments: Sequence[str]) -> Request:
 _JOB = "/alpha/jobs/{cluster}/{role}/{environment}/{name}"
 
 ROUTES = (
-    Route("GET", "/alpha/version", version, "The version of this API", bodies.failed),
+    Route(
+        "GET",
+        "/alpha/version",
+        version,
+        "The version of this API",
+        bodies.failed,
+        kind="open",
+        local=True,
+    ),
     Route(
         "GET",
         "/alpha/jobs/{cluster}",
@@ -134,6 +142,7 @@ ROUTES = (
         bodies.job_failed,
         query=("bind", "dry_run"),
         body=True,
+        kind="create",
     ),
     Route(
         "DELETE",

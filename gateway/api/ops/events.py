@@ -67,7 +67,8 @@ def _filter(call: Call) -> Filter:
     for what, name in (("role", role), ("cluster", cluster)):
         if name is not None:
             check_segment(what, name)
-    return Filter(cluster, role, None if job is None else JobKey.parse(job))
+    key = None if job is None else JobKey.parse(job)
+    return Filter(cluster, role, key, call.visible_roles())
 
 
 ROUTES = (

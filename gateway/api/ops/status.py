@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway import standby
 from gateway.api.alpha import bodies
 from gateway.api.http import Answer, Call, Route
 from gateway.context import VERSION
@@ -20,6 +21,10 @@ async def health(call: Call) -> Answer:
         "clusters": state["clusters"],
         "version": VERSION,
     }
+    if call.gateway.access.problem is not None:
+        body["warnings"] = [call.gateway.access.problem]
+    if call.gateway.replica is not None:
+        body["replica"] = standby.describe(call.gateway.replica)
     return Answer(body, status=200 if state["ready"] else 503)
 
 
@@ -28,6 +33,15 @@ async def metrics(call: Call) -> Answer:
 
 
 ROUTES = (
-    Route("GET", "/health", health, "Ready, or why not", bodies.failed, query=("live",)),
-    Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed),
+    Route(
+        "GET",
+        "/health",
+        health,
+        "Ready, or why not",
+        bodies.failed,
+        query=("live",),
+        kind="open",
+        local=True,
+    ),
+    Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed, local=True),
 )

@@ -60,6 +60,8 @@ class Mesos:
         self.now = 0.0
         self.partition_aware = partition_aware
         self.agents = {f"S{i}": Agent(f"S{i}", f"h{i}.example") for i in range(agents)}
+        # Three tasks of a cpu fit here, if the executor is forgotten.
+        self.agents["S0"].cpus = 3.05
         # What the master knows: which tasks are where, and which agents are there.
         self.known: dict[str, str] = {}
         self.there: set[str] = set(self.agents)
@@ -290,8 +292,17 @@ class Mesos:
 
     # -- faults --
 
-    def fail_task(self, number: int) -> None:
+    def rescind(self, number: int) -> None:
+        """The master takes one of the offers back."""
+        if self.outstanding:
+            offer_id = list(self.outstanding)[number % len(self.outstanding)]
+            del self.outstanding[offer_id]
+            self._tell(m.OfferRescinded(at=self.now, offer_id=offer_id))
+
+    def fail_task(self, number: int, only_batch: bool = False) -> None:
         running = [(a, t) for a in self.agents.values() for t in a.live() if t.state == "RUNNING"]
+        if only_batch:
+            running = [(a, t) for a, t in running if not t.task.config.service]
         if running:
             agent, entry = running[number % len(running)]
             self.report(agent, entry, "FAILED")

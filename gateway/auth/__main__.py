@@ -1,0 +1,36 @@
+"""``bin/credentials``: makes what the credentials file holds: tokens, and hashes of passwords."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Sequence
+
+from gateway.auth.passwords import hash_password, hash_token, new_token
+
+_USAGE = """usage: bin/credentials token      prints a new token, and the line for the credentials file
+       bin/credentials password   asks for a password (or reads a line of stdin), prints its hash
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    match list(argv):
+        case ["token"]:
+            token = new_token()
+            sys.stdout.write(f'{token}\ntokens = [{{ hash = "{hash_token(token)}" }}]\n')
+        case ["password"]:
+            password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+            if not password:
+                sys.stderr.write("bin/credentials: the password is empty\n")
+                return 2
+            sys.stdout.write(f'password = "{hash_password(password)}"\n')
+        case ["--help" | "-h"]:
+            sys.stdout.write(_USAGE)
+        case _:
+            sys.stderr.write(_USAGE)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
