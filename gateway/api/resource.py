@@ -270,6 +270,7 @@ class Resource(RequestHandler):
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
 def _nothing_at(path: str) -> str:

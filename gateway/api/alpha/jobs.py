@@ -116,6 +116,7 @@ ROUTES = (
         bodies.failed,
         kind="open",
         local=True,
+        answers=((200, "Version"),),
     ),
     Route(
         "GET",
@@ -124,6 +125,7 @@ ROUTES = (
         "The jobs of all roles of a cluster",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
     Route(
         "GET",
@@ -132,8 +134,16 @@ ROUTES = (
         "The jobs of a role",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
-    Route("GET", _JOB, read_job, "One job: configuration, instances, update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB,
+        read_job,
+        "One job: configuration, instances, update",
+        bodies.job_failed,
+        answers=((200, "Job"),),
+    ),
     Route(
         "PUT",
         _JOB,
@@ -143,6 +153,7 @@ ROUTES = (
         query=("bind", "dry_run"),
         body=True,
         kind="create",
+        answers=((200, "DryRun"), (201, "Done")),
     ),
     Route(
         "DELETE",
@@ -152,6 +163,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((200, "Done"),),
     ),
     Route(
         "PUT",
@@ -161,8 +173,16 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((202, "Done"),),
     ),
-    Route("GET", _JOB + "/update", read_update, "The active or the last update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB + "/update",
+        read_update,
+        "The active or the last update",
+        bodies.job_failed,
+        answers=((200, "OneUpdate"),),
+    ),
     Route(
         "PUT",
         _JOB + "/update",
@@ -171,6 +191,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind", "dry_run"),
         body=True,
+        answers=((200, "DryRun"), (202, "Done")),
     ),
     Route(
         "DELETE",
@@ -180,5 +201,6 @@ ROUTES = (
         bodies.job_failed,
         query=("bind",),
         body=True,
+        answers=((202, "Done"),),
     ),
 )
