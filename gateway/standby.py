@@ -62,7 +62,7 @@ def make_replica(
     return Replica(
         lambda changed: Election(place, own_url(options), changed, session=options.ha_session),
         make_service,
-        storage.events_after,
+        storage,
     )
 
 

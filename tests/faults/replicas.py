@@ -74,7 +74,7 @@ class Member:
             self.election = Election(place, f"http://{name}", changed, session=SESSION)
             return self.election
 
-        self.replica = Replica(make_election, make_service, self.storage.events_after)
+        self.replica = Replica(make_election, make_service, self.storage)
 
     @property
     def ready(self) -> bool:
