@@ -23,6 +23,8 @@ setup(
         "thriftpy2>=0.5.3",
         "Jinja2>=3.1.6",
         "SQLAlchemy>=2.0.36",
+        "alembic>=1.14",
+        "psycopg[binary]>=3.2",
         "kazoo>=2.10",
         "msgspec>=0.20",
         "prometheus-client>=0.21",

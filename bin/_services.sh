@@ -80,6 +80,11 @@ start_services() {
     _start_zookeeper
     # The containers of the tests run a static busybox, for none can be pulled; the README uses curl.
     [ "$(id -u)" = 0 ] || return 0
+    # The tests start servers of their own from it.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || _apt_install postgresql ||
+        say "PostgreSQL could not be installed."
     command -v busybox >/dev/null || _apt_install busybox-static || say "busybox could not be installed."
+    command -v openssl >/dev/null || _apt_install openssl || say "openssl could not be installed."
+    command -v gcc >/dev/null || _apt_install gcc libc6-dev || say "gcc could not be installed."
     command -v curl >/dev/null || _apt_install curl || say "curl could not be installed."
 }

@@ -38,9 +38,11 @@ Listener = Callable[[StoredEvent], None]
 MakeDriver = Callable[[Sink, str | None], Driver]
 MakeCore = Callable[[Settings, Snapshot], Scheduler]
 
-# One turn handles so many items, or so many seconds' worth of them, whichever is less.
+# One turn handles so many items, or so many seconds' worth of them, its commit included, whichever
+# is less: that is how long a reader waits at worst.
 _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
+_LEAST_SECONDS = 0.005
 _IDLE_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
 _HELD_SECONDS = 0.1
@@ -122,6 +124,8 @@ class SchedulerService:
         self._counted_at = 0.0
         self._uncounted = False
         self._durations: dict[str, Timing] = {}
+        # For the core's part of a turn, given what the last commits took.
+        self._budget = _TURN_SECONDS
 
     # -- any thread -------------------------------------------------------------------------------
 
@@ -282,14 +286,19 @@ class SchedulerService:
         if self._ended is not None or self._outage is not None:
             self._refuse(items)
             return
-        queries = [item for item in items if isinstance(item, QueryItem)]
-        turn = Turn()
+        # A reader waits for what was asked for before he asked, not for what Mesos has told.
+        first = next((n for n, item in enumerate(items) if isinstance(item, CommandItem)), len(items))
+        for query in _queries(items[:first]):
+            query.answer(self._core)
+        turn, began = Turn(), time.monotonic()
         self._handle(items, turn)
         if self._commit(turn):
-            for query in queries:
+            for query in _queries(items[first:]):
                 query.answer(self._core)
         else:
-            self._refuse(queries)
+            self._refuse(_queries(items[first:]))
+        wanted = self._budget * _TURN_SECONDS / max(time.monotonic() - began, _LEAST_SECONDS)
+        self._budget = min(_TURN_SECONDS, max(_LEAST_SECONDS, wanted))
 
     def _handle(self, items: Sequence[Item], turn: Turn) -> None:
         """Has the core handle the items, as many as a turn has time for, and a Tick if one is due."""
@@ -299,7 +308,7 @@ class SchedulerService:
             if isinstance(item, QueryItem) or not item.begin():
                 continue
             now = time.monotonic()
-            if now - began > _TURN_SECONDS:
+            if now - began > self._budget:
                 self._inbox.put_back([i for i in items[index:] if not isinstance(i, QueryItem)])
                 break
             self._took("wait", now - item.since)
@@ -440,6 +449,10 @@ class SchedulerService:
         now = time.monotonic()
         if self._uncounted and self._core is not None and now - self._counted_at >= _COUNT_SECONDS:
             self._counts, self._counted_at, self._uncounted = self._core.counts(), now, False
+
+
+def _queries(items: Sequence[Item]) -> list[QueryItem]:
+    return [item for item in items if isinstance(item, QueryItem)]
 
 
 def _latest(snapshot: Snapshot) -> float:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import zookeeper
+from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +33,24 @@ def shared() -> Path:
             pytest.fail(f"the recorded peers are missing: {path} is not a directory")
         pytest.skip(f"needs the recorded peers in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> None:
+    """Present where PostgreSQL is installed; in CI its absence is a failure, not a skip."""
+    if program("initdb") is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: there is no initdb")
+        pytest.skip("needs PostgreSQL: there is no initdb (Debian: apt-get install postgresql)")
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: None) -> Iterator[Postgres]:
+    """One server for all tests that do it no harm."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.close()
 
 
 def _docker_problem() -> str | None:

@@ -139,6 +139,50 @@ def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
     return tuple(found)
 
 
+class Matcher:
+    """Answers for many agents what :func:`vetoes` answers for one, only whether there is any."""
+
+    __slots__ = ("_crowd", "_dedicated", "_limits", "_more", "_need", "_others", "_ports")
+
+    def __init__(self, ask: Ask, crowd: Crowd) -> None:
+        need = ask.config.resources
+        self._need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
+        self._more = (ask.executor_cpus, ask.executor_mem)
+        self._ports = len(need.ports)
+        constraints = ask.config.constraints
+        limits = [c for c in constraints if c.kind == "limit"]
+        self._limits = [(c.attribute, c.limit, crowd.get(c.attribute)) for c in limits]
+        self._others = [c for c in constraints if c.kind != "limit"]
+        self._dedicated = any(c.attribute == DEDICATED for c in constraints)
+        self._crowd = crowd
+
+    def fits(self, room: Room) -> bool:
+        """Whether ``vetoes(ask, room, crowd)`` is empty."""
+        cpus, mem, disk, gpus = self._need
+        if not room.has_executor:
+            cpus, mem = cpus + self._more[0], mem + self._more[1]
+        if (
+            cpus > room.cpus + _TOLERANCE
+            or mem > room.mem + _TOLERANCE
+            or disk > room.disk + _TOLERANCE
+            or gpus > room.gpus + _TOLERANCE
+        ):
+            return False
+        if self._ports and self._ports > count_ports(room.ports):
+            return False
+        for attribute, limit, tally in self._limits:
+            values = room.values(attribute)
+            if not values:
+                return False
+            for value in values:
+                if (tally.at(value) if tally is not None else 0) >= limit:
+                    return False
+        for constraint in self._others:
+            if objection(constraint, room, self._crowd):
+                return False
+        return self._dedicated or DEDICATED not in room.attributes
+
+
 def objection(constraint: Constraint, room: Room, crowd: Crowd) -> str:
     """Returns why an agent does not meet ``constraint``, "" if it does."""
     name = constraint.attribute
@@ -166,8 +210,10 @@ def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
     cpus, mem, disk, gpus = ask.amounts(room)
     room.cpus = round(room.cpus - cpus, 3)
     room.mem = round(room.mem - mem, 3)
-    room.disk = round(room.disk - disk, 3)
-    room.gpus = round(room.gpus - gpus, 3)
+    if disk:
+        room.disk = round(room.disk - disk, 3)
+    if gpus:
+        room.gpus = round(room.gpus - gpus, 3)
     room.has_executor = True
     names = ask.config.resources.ports
     if not names:
@@ -178,34 +224,46 @@ def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
 
 
 def count_ports(ranges: Iterable[PortRange]) -> int:
-    return sum(r.end - r.begin + 1 for r in ranges)
+    count = 0
+    for span in ranges:
+        count += span.end - span.begin + 1
+    return count
 
 
 def choose_ports(ranges: Sequence[PortRange], count: int, cursor: int) -> list[int]:
     """Returns ``count`` distinct numbers of ``ranges`` (enough must be there), from ``cursor`` on."""
-    above = [PortRange(max(r.begin, cursor), r.end) for r in ranges if r.end >= cursor]
-    below = [PortRange(r.begin, min(r.end, cursor - 1)) for r in ranges if r.begin < cursor]
+    above = [(max(r.begin, cursor), r.end) for r in ranges if r.end >= cursor]
+    below = [(r.begin, min(r.end, cursor - 1)) for r in ranges if r.begin < cursor]
     chosen: list[int] = []
-    for span in above + below:
-        room = count - len(chosen)
-        chosen.extend(range(span.begin, min(span.end + 1, span.begin + room)))
+    for begin, end in above + below:
+        chosen.extend(range(begin, min(end + 1, begin + count - len(chosen))))
         if len(chosen) == count:
             break
     return chosen
 
 
-def without(ranges: Iterable[PortRange], numbers: Iterable[int]) -> tuple[PortRange, ...]:
-    """Returns ``ranges`` less ``numbers``."""
+def without(ranges: Iterable[PortRange], numbers: Sequence[int]) -> tuple[PortRange, ...]:
+    """Returns ``ranges`` less ``numbers``; those that follow each other are taken out together."""
     left = list(ranges)
-    for number in numbers:
-        cut: list[PortRange] = []
-        for span in left:
-            if not span.begin <= number <= span.end:
-                cut.append(span)
-                continue
-            if span.begin < number:
-                cut.append(PortRange(span.begin, number - 1))
-            if number < span.end:
-                cut.append(PortRange(number + 1, span.end))
-        left = cut
+    start = 0
+    while start < len(numbers):
+        end = start
+        while end + 1 < len(numbers) and numbers[end + 1] == numbers[end] + 1:
+            end += 1
+        left = _cut(left, numbers[start], numbers[end])
+        start = end + 1
     return tuple(left)
+
+
+def _cut(ranges: list[PortRange], first: int, last: int) -> list[PortRange]:
+    """Returns ``ranges`` less the numbers from ``first`` to ``last``."""
+    cut: list[PortRange] = []
+    for span in ranges:
+        if last < span.begin or first > span.end:
+            cut.append(span)
+            continue
+        if span.begin < first:
+            cut.append(PortRange(span.begin, first - 1))
+        if last < span.end:
+            cut.append(PortRange(last + 1, span.end))
+    return cut

@@ -9,18 +9,16 @@ placed costs a bounded number of looks however many agents there are.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from framework.core.lifecycle import Lifecycle
-from framework.core.matching import SCALARS, Ask, Crowd, Room, Tally, take, vetoes
+from framework.core.matching import Ask, Crowd, Matcher, Room, Tally, take
 from framework.core.messages import Launch
-from framework.core.offers import OfferBook
+from framework.core.offers import Held, OfferBook
 from framework.core.state import Group, JobRecord
-from framework.model.jobs import TaskConfig
 from framework.model.tasks import Task, TaskState
 
 # An agent without a task of the job is as good a place as the spread can find; so many of them per
@@ -35,6 +33,7 @@ class Candidate(NamedTuple):
     crowd: int
     taken: float
     agent_id: str
+    room: Room
 
 
 class Placer:
@@ -61,57 +60,57 @@ class Placer:
         if not held or not groups:
             return
         launches: dict[str, list[Task]] = {}
-        every = list(held) if any(g.fresh for g in groups) else fresh
-        highest = self._highest(every) if len(groups) > 1 else None
+        least = _least(groups)
+        new = _Field(held, fresh, least)
+        # Without groups that must look everywhere the two are the same.
+        every = _Field(held, list(held), least) if any(g.fresh for g in groups) else new
         for group in sorted(groups, key=lambda g: g.rank):
-            agents = every if group.fresh else fresh
+            field = every if group.fresh else new
             group.fresh = False
-            if highest is None or could_fit(group.config, highest):
+            if field.could_hold(group.need):
                 crowd = crowds.of(group) if group.limited else {}
-                self._place_group(group, agents, crowd, launches)
+                self._place_group(group, field, crowd, launches)
         for agent_id in fresh:
             held[agent_id].fresh = False
         for agent_id, tasks in launches.items():
             offer_ids = self._book.use(agent_id)
             self._state.changes.act(Launch(offer_ids=offer_ids, agent_id=agent_id, tasks=tuple(tasks)))
 
-    def _highest(self, agents: Sequence[str]) -> tuple[float, ...]:
-        rooms = [self._book.held[agent_id].room for agent_id in agents]
-        return tuple(max((getattr(room, what) for room in rooms), default=0.0) for what in SCALARS)
-
     def _place_group(
-        self, group: Group, agents: Sequence[str], crowd: Crowd, launches: dict[str, list[Task]]
+        self, group: Group, field: _Field, crowd: Crowd, launches: dict[str, list[Task]]
     ) -> None:
         ask = self.ask(group)
+        matcher = Matcher(ask, crowd)
         record = self._state.jobs[group.key]
         waiting = list(group.tasks.values())
         waiting.reverse()
-        scan = self._scan(ask, agents, crowd, record)
+        scan = self._scan(matcher, field, record)
         choice: list[Candidate] = []
         while waiting:
             if not choice and not self._gather(scan, choice, len(waiting)):
-                return
+                break
             best = heapq.heappop(choice)
-            room = self._book.held[best.agent_id].room
+            room = best.room
             self.looks += 1
-            if vetoes(ask, room, crowd):
+            if not matcher.fits(room):
                 continue
             self._assign(waiting.pop(), ask, room, launches)
             for attribute, tally in crowd.items():
                 tally.add(room.values(attribute))
             heapq.heappush(choice, self._candidate(record, room))
 
-    def _scan(
-        self, ask: Ask, agents: Sequence[str], crowd: Crowd, record: JobRecord
-    ) -> Iterator[Candidate]:
+    def _scan(self, matcher: Matcher, field: _Field, record: JobRecord) -> Iterator[Candidate]:
         """Yields the agents that the group fits, looking at one after the other as they are wanted."""
-        first = self._first % len(agents)
-        for agent_id in chain(islice(agents, first, None), islice(agents, first)):
-            room = self._book.held[agent_id].room
+        rooms = field.rooms
+        first = self._first % len(rooms)
+        for index in range(first - len(rooms), first):
+            room = rooms[index]
             self.looks += 1
             self._first += 1
-            if not vetoes(ask, room, crowd):
+            if matcher.fits(room):
                 yield self._candidate(record, room)
+            else:
+                field.vain += 1
 
     def _gather(self, scan: Iterator[Candidate], choice: list[Candidate], tasks: int) -> bool:
         """Fills ``choice``; returns whether there is any."""
@@ -125,7 +124,7 @@ class Placer:
         return bool(choice)
 
     def _candidate(self, record: JobRecord, room: Room) -> Candidate:
-        return Candidate(record.crowd.get(room.agent_id, 0), -room.freedom, room.agent_id)
+        return Candidate(record.crowd.get(room.agent_id, 0), -room.freedom, room.agent_id, room)
 
     def _assign(self, task: Task, ask: Ask, room: Room, launches: dict[str, list[Task]]) -> None:
         cursor = self._book.cursors.get(room.agent_id, 0)
@@ -142,11 +141,50 @@ class Placer:
         self.placed += 1
 
 
-def could_fit(config: TaskConfig, highest: tuple[float, ...]) -> bool:
-    """Returns whether no scalar is more than the most that any agent has left of it."""
-    need = config.resources
-    amounts = (need.cpus, need.mem_mb, need.disk_mb, need.gpus)
-    return all(n <= most + 0.001 for n, most in zip(amounts, highest, strict=True))
+Amounts = tuple[float, float, float, float]
+
+
+def _least(groups: Sequence[Group]) -> Amounts:
+    """Returns the least of each scalar that any of the groups needs."""
+    cpus, mem, disk, gpus = map(min, zip(*[group.need for group in groups], strict=True))
+    return cpus, mem, disk, gpus
+
+
+class _Field:
+    """The agents of a pass, without those that have become too full for any group that waits.
+
+    So groups that find everything taken cost a comparison each, not a look at every agent.
+    """
+
+    def __init__(self, held: Mapping[str, Held], agents: Sequence[str], least: Amounts) -> None:
+        self.rooms = [held[agent_id].room for agent_id in agents]
+        self._least = least
+        self._most: Amounts = (0.0, 0.0, 0.0, 0.0)
+        # Looks since the last sifting that found no room.
+        self.vain = 0
+        self._sift()
+
+    def could_hold(self, need: Amounts) -> bool:
+        """Whether some agent may have enough of each scalar (not: one agent of all of them)."""
+        if self.vain >= len(self.rooms):
+            self._sift()
+        return bool(self.rooms) and all(n <= m + 0.001 for n, m in zip(need, self._most, strict=True))
+
+    def _sift(self) -> None:
+        self.vain = 0
+        cpus, mem, disk, gpus = (amount - 0.001 for amount in self._least)
+        self.rooms = rooms = [
+            r
+            for r in self.rooms
+            if r.cpus >= cpus and r.mem >= mem and r.disk >= disk and r.gpus >= gpus
+        ]
+        if rooms:
+            self._most = (
+                max([r.cpus for r in rooms]),
+                max([r.mem for r in rooms]),
+                max([r.disk for r in rooms]),
+                max([r.gpus for r in rooms]),
+            )
 
 
 class CrowdSource:

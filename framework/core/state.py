@@ -26,7 +26,7 @@ class Group:
     ``fresh``: it has to be tried against every offer held, not only against new ones.
     """
 
-    __slots__ = ("config", "fresh", "key", "limited", "tasks")
+    __slots__ = ("config", "fresh", "key", "limited", "need", "tasks")
 
     def __init__(self, key: JobKey, config: TaskConfig) -> None:
         self.key = key
@@ -34,6 +34,8 @@ class Group:
         self.tasks: dict[str, Task] = {}
         self.limited = any(c.kind == "limit" for c in config.constraints)
         self.fresh = True
+        need = config.resources
+        self.need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
 
     @property
     def rank(self) -> tuple[int, float, JobKey]:

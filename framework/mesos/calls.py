@@ -5,11 +5,9 @@ pymesos sends its calls on the caller's thread, holding its lock, with a timeout
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import itertools
 import logging
-import select
-import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from framework.core.messages import Action
+from framework.core.messages import Action, Launch
+from framework.mesos.connection import Answer, Connection
 from framework.mesos.masters import Address
 from framework.mesos.session import Session
 from framework.model.errors import Unavailable
@@ -26,8 +25,12 @@ logger = logging.getLogger(__name__)
 
 _PATH = "/api/v1/scheduler"
 _LIMIT = 100_000
+# So many calls may be on their way without an answer, as Mesos's own scheduler library has it: Mesos
+# takes the calls of one connection in their order.
+_WINDOW = 16
 
 Call = Mapping[str, Any]
+Request = tuple[str, bytes]  # the call's type, and its body
 Encode = Callable[[Action, Session], Iterable[Call]]
 
 
@@ -40,12 +43,6 @@ class Subscription(Protocol):
     def resubscribe(self, reason: str, session: Session | None = None) -> None: ...
 
     def follow(self, location: str, session: Session) -> None: ...
-
-
-class Answer(msgspec.Struct, frozen=True):
-    status: int
-    text: str = ""
-    location: str | None = None
 
 
 def is_void(answer: Answer) -> bool:
@@ -86,7 +83,7 @@ class CallSender:
         self._condition = threading.Condition()
         self._busy = False
         self._closing = False
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="mesos-calls", daemon=True)
 
     def start(self) -> None:
@@ -127,7 +124,7 @@ class CallSender:
 
     def send_now(self, call: Call, session: Session) -> None:
         """Sends one call from this thread, past the queue. Raises :class:`Unavailable` if refused."""
-        connection = _Connection(session.address, self._timeout)
+        connection = Connection(session.address, self._timeout)
         try:
             answer = connection.post(_PATH, msgspec.json.encode(call), session.headers())
         except (OSError, http.client.HTTPException) as error:
@@ -147,36 +144,77 @@ class CallSender:
                 self._condition.wait_for(lambda: self._queue or self._closing)
                 if self._closing:
                     break
-                session, action = self._queue.popleft()
+                taken = [self._queue.popleft() for _ in range(min(_WINDOW, len(self._queue)))]
                 self._busy = True
+            # A launch waits until every other call is answered: it might end the subscription.
+            for (session, _), group in itertools.groupby(
+                taken, key=lambda pair: (pair[0], isinstance(pair[1], Launch))
+            ):
+                self._carry_out(session, [action for _, action in group])
+        self._disconnect()
+
+    def _carry_out(self, session: Session, actions: Sequence[Action]) -> None:
+        calls: list[Request] = []
+        for action in actions:
             if session is not self._subscription.session:
                 self._counters["dropped"] += 1
                 continue
             try:
-                for call in self._encode(action, session):
-                    self._send(call, session)
+                encoded = [(c["type"], msgspec.json.encode(c)) for c in self._encode(action, session)]
             except Exception:
                 # One action that cannot be expressed must not silence all that follow.
                 self._counters["failed"] += 1
                 logger.exception("an action of type %s is not carried out", type(action).__name__)
-        self._disconnect()
+            else:
+                calls += encoded
+        for start in range(0, len(calls), _WINDOW):
+            self._send(calls[start : start + _WINDOW], session)
 
-    def _send(self, call: Call, session: Session) -> None:
-        kind = call["type"]
-        self._counters["calls"] += 1
+    def _send(self, calls: Sequence[Request], session: Session) -> None:
+        """Sends calls one behind the other; after one that failed nothing of the session is sent."""
+        if session is not self._subscription.session:
+            self._counters["dropped"] += len(calls)
+            return
+        self._counters["calls"] += len(calls)
+        left = deque(calls)
         try:
-            answer = self._exchange(msgspec.json.encode(call), session, repeat=kind != "ACCEPT")
+            self._exchange(left, session)
         except (OSError, http.client.HTTPException) as error:
             self._disconnect()
-            self._counters["failed"] += 1
+            self._counters["failed"] += len(left)
             if not self._closing:
                 reason = (
-                    f"a {kind} call to master {session.address} failed: {error or type(error).__name__}"
+                    f"a {left[0][0]} call to master {session.address} failed: "
+                    f"{error or type(error).__name__}"
                 )
                 logger.warning("%s", reason)
                 self._subscription.resubscribe(reason, session)
+
+    def _exchange(self, left: deque[Request], session: Session) -> None:
+        """Sends the calls and takes each out of ``left`` when its answer is there.
+
+        They are sent once more if the kept connection was stale, unless one of them is an ACCEPT: its
+        offers would be used up by the first, and Mesos would report the tasks as lost while they
+        start.
+        """
+        connection = self._connect(session.address)
+        fresh = connection.calls == 0
+        try:
+            self._answers(connection, left, session)
+        except (OSError, http.client.HTTPException):
+            self._disconnect()
+            if fresh or self._closing or any(kind == "ACCEPT" for kind, _ in left):
+                raise
+        else:
             return
-        self._judge(kind, answer, session)
+        self._answers(self._connect(session.address), left, session)
+
+    def _answers(self, connection: Connection, left: deque[Request], session: Session) -> None:
+        connection.write(_PATH, [body for _, body in left], session.headers())
+        while left:
+            answer = connection.read()
+            kind, _ = left.popleft()
+            self._judge(kind, answer, session)
 
     def _judge(self, kind: str, answer: Answer, session: Session) -> None:
         if answer.status in (200, 202):
@@ -190,23 +228,7 @@ class CallSender:
         if is_void(answer):
             self._subscription.resubscribe(text, session)
 
-    def _exchange(self, body: bytes, session: Session, repeat: bool) -> Answer:
-        """Sends one call. ``repeat``: a second try is harmless if the kept connection was stale.
-
-        A second ACCEPT is not: its offers would be used up by the first, and Mesos would report the
-        tasks as lost while they start.
-        """
-        connection = self._connect(session.address)
-        fresh = connection.calls == 0
-        try:
-            return connection.post(_PATH, body, session.headers())
-        except (OSError, http.client.HTTPException):
-            self._disconnect()
-            if fresh or not repeat or self._closing:
-                raise
-        return self._connect(session.address).post(_PATH, body, session.headers())
-
-    def _connect(self, address: Address) -> _Connection:
+    def _connect(self, address: Address) -> Connection:
         connection = self._connection
         if connection is not None and connection.address == address and not connection.is_stale():
             return connection
@@ -214,7 +236,7 @@ class CallSender:
         with self._condition:
             if self._closing:
                 raise OSError("stopping")
-            self._connection = _Connection(address, self._timeout)
+            self._connection = Connection(address, self._timeout)
             return self._connection
 
     def _disconnect(self) -> None:
@@ -222,40 +244,3 @@ class CallSender:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-class _Connection:
-    """A kept-alive connection. ``timeout`` (seconds) bounds every wait for the master."""
-
-    def __init__(self, address: Address, timeout: float) -> None:
-        self.address = address
-        self.calls = 0
-        self._http = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-
-    def is_stale(self) -> bool:
-        """Whether the master has closed its side, or sent what nobody asked for."""
-        sock = self._http.sock
-        if sock is None:
-            return True
-        poll = select.poll()
-        poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-        return bool(poll.poll(0))
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        self._http.request("POST", path, body=body, headers=headers)
-        response = self._http.getresponse()
-        text = response.read(64 * 1024).decode("utf-8", "replace")
-        if not response.isclosed():
-            self._http.close()
-        self.calls += 1
-        return Answer(response.status, text, response.getheader("Location"))
-
-    def cut(self) -> None:
-        """Makes a :meth:`post` under way in another thread fail now."""
-        sock = self._http.sock
-        if sock is not None:
-            with contextlib.suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._http.close()

@@ -50,6 +50,16 @@ def is_usable(resource: Json, role: str) -> bool:
     return holder in (UNRESERVED, role) or role.startswith(holder + "/")
 
 
+class _Piece:
+    """One scalar of an offer: what is left of it, and the fields that a task's part of it keeps."""
+
+    __slots__ = ("kept", "left")
+
+    def __init__(self, resource: Json) -> None:
+        self.kept = _without_value(resource)
+        self.left = float(resource["scalar"].get("value", 0.0))
+
+
 class Pool:
     """The usable resources of the offers of one agent, from which tasks take theirs.
 
@@ -58,19 +68,20 @@ class Pool:
 
     def __init__(self, resources: Iterable[Json], role: str) -> None:
         usable = [resource for resource in resources if is_usable(resource, role)]
-        usable.sort(key=lambda resource: owner(resource) == UNRESERVED)
-        self._scalars: list[tuple[Json, float]] = []
+        if any(owner(resource) != UNRESERVED for resource in usable):
+            usable.sort(key=lambda resource: owner(resource) == UNRESERVED)
+        self._scalars: dict[str, list[_Piece]] = {}
         self._ranges: list[tuple[Json, list[PortRange]]] = []
         for resource in usable:
             name = resource.get("name")
             if name in _SCALARS and "scalar" in resource:
-                self._scalars.append((resource, float(resource["scalar"].get("value", 0.0))))
+                self._scalars.setdefault(name, []).append(_Piece(resource))
             elif name == "ports" and "ranges" in resource:
                 self._ranges.append((resource, _ranges(resource)))
 
     def total(self, name: str) -> float:
         """Returns how much of a scalar there is."""
-        return amount(sum(left for resource, left in self._scalars if resource["name"] == name))
+        return amount(sum([piece.left for piece in self._scalars.get(name, ())]))
 
     def ports(self) -> tuple[PortRange, ...]:
         return tuple(sorted(piece for _, ranges in self._ranges for piece in ranges))
@@ -82,22 +93,27 @@ class Pool:
         """
         taken: list[dict[str, Any]] = []
         wanted = amount(wanted)
-        for index, (resource, left) in enumerate(self._scalars):
-            part = amount(min(wanted, left))
-            if resource["name"] != name or part <= 0:
-                continue
-            taken.append(_piece(resource, scalar={"value": part}))
-            self._scalars[index] = (resource, amount(left - part))
-            wanted = amount(wanted - part)
+        for piece in self._scalars.get(name, ()):
+            if wanted <= 0:
+                break
+            part = amount(min(wanted, piece.left))
+            if part > 0:
+                taken.append({**piece.kept, "scalar": {"value": part}})
+                piece.left = amount(piece.left - part)
+                wanted = amount(wanted - part)
         if wanted > 0:
             taken.append(scalar(name, wanted))
         return taken
 
+    def _same(self, resource: Json) -> list[_Piece]:
+        """Returns the pieces of the same name and owner."""
+        whose = origin(resource)
+        return [p for p in self._scalars.get(resource["name"], ()) if origin(p.kept) == whose]
+
     def holds(self, resources: Iterable[Json]) -> bool:
         """Whether these scalars are all there, of exactly these owners."""
         return all(
-            amount(sum(left for piece, left in self._scalars if _same(piece, resource)))
-            >= resource["scalar"]["value"]
+            amount(sum(piece.left for piece in self._same(resource))) >= resource["scalar"]["value"]
             for resource in resources
         )
 
@@ -105,11 +121,10 @@ class Pool:
         """Takes scalars out that :meth:`holds` has found."""
         for resource in resources:
             wanted = resource["scalar"]["value"]
-            for index, (piece, left) in enumerate(self._scalars):
-                if _same(piece, resource):
-                    part = min(wanted, left)
-                    self._scalars[index] = (piece, amount(left - part))
-                    wanted = amount(wanted - part)
+            for piece in self._same(resource):
+                part = min(wanted, piece.left)
+                piece.left = amount(piece.left - part)
+                wanted = amount(wanted - part)
 
     def take_ports(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
         """Takes the ports with these numbers, each from the piece that holds it."""
@@ -118,7 +133,7 @@ class Pool:
         for index, (resource, ranges) in enumerate(self._ranges):
             mine = sorted(port for port in missing if any(r.begin <= port <= r.end for r in ranges))
             if mine:
-                taken.append(_piece(resource, ranges=_range_json(mine)))
+                taken.append({**_without_value(resource), "ranges": _range_json(mine)})
                 self._ranges[index] = (resource, _without(ranges, mine))
                 missing.difference_update(mine)
         if missing:
@@ -138,13 +153,8 @@ def origin(resource: Json) -> dict[str, Any]:
     return fields or {"role": UNRESERVED}
 
 
-def _same(one: Json, other: Json) -> bool:
-    return bool(one["name"] == other["name"]) and origin(one) == origin(other)
-
-
-def _piece(resource: Json, **value: Any) -> dict[str, Any]:
-    kept = {field: content for field, content in resource.items() if field not in _VALUES}
-    return {**kept, **value}
+def _without_value(resource: Json) -> dict[str, Any]:
+    return {field: content for field, content in resource.items() if field not in _VALUES}
 
 
 def _ranges(resource: Json) -> list[PortRange]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sqlite3
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,11 @@ from sqlalchemy.pool import StaticPool
 
 from framework.model.errors import Invalid
 
+# How long a PostgreSQL server may take to be reached, for a statement, and for a whole transaction
+# before its connection is cut; in seconds.
+_CONNECT = 3
+_STATEMENT = 5
+_TRANSACTION = 10.0
 # How long SQLite waits for another's lock, in seconds; the service tries again after that.
 _BUSY = 2.0
 # Set on a connection that only reads: its transaction takes no lock.
@@ -40,7 +49,14 @@ def parse_url(text: str) -> sa.URL:
             raise Invalid(f"{text!r} is not a database URL: {error}") from error
     else:
         url = sa.URL.create("sqlite", database=text)
-    if not is_sqlite(url) or in_memory(url):
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if not is_sqlite(url):
+        raise Invalid(
+            f"the state cannot be kept in {url.get_backend_name()!r}: give the path of a SQLite file, "
+            "or postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    if in_memory(url):
         return url
     path = Path(str(url.database)).expanduser()
     if path.is_dir() or str(url.database).endswith("/"):
@@ -67,7 +83,14 @@ def make_engine(url: sa.URL) -> sa.Engine:
         if in_memory(url):
             options["poolclass"] = StaticPool
     else:
-        options["pool_pre_ping"] = True  # a server may have been restarted since
+        options["pool_size"] = 4
+        options["pool_timeout"] = _CONNECT
+        options["connect_args"] = {
+            "connect_timeout": _CONNECT,
+            "application_name": "mesos-gateway",
+            "options": f"-c statement_timeout={_STATEMENT}s -c lock_timeout={_STATEMENT}s "
+            f"-c idle_in_transaction_session_timeout={2 * _STATEMENT}s -c synchronous_commit=on",
+        }
     try:
         engine = sa.create_engine(url, **options)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
@@ -76,7 +99,58 @@ def make_engine(url: sa.URL) -> sa.Engine:
     if is_sqlite(url):
         sa.event.listen(engine, "connect", _sqlite_connect)
         sa.event.listen(engine, "begin", _sqlite_begin)
+    else:
+        sa.event.listen(engine, "checkout", _Ping(engine.dialect.dbapi))
     return engine
+
+
+class _Ping:
+    """Asks whether a pooled connection is still good: the server may have been restarted since.
+
+    SQLAlchemy's own ping would wait for ever for a server that hangs.
+    """
+
+    def __init__(self, driver: Any) -> None:
+        self._error = driver.Error
+
+    def __call__(self, connection: Any, record: object, proxy: object) -> None:
+        try:
+            with _cut_after(_CONNECT, connection.fileno()):
+                connection.execute("SELECT 1")
+                connection.rollback()
+        except self._error as error:
+            raise sa.exc.DisconnectionError(str(error)) from error
+
+
+@contextlib.contextmanager
+def patience(connection: sa.Connection) -> Iterator[None]:
+    """Cuts a connection to a server that does not answer any more: the driver alone would wait for ever.
+
+    What the server made of a commit is then not known; whoever asked has to look.
+    """
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    with _cut_after(_TRANSACTION, driver.fileno()):
+        yield
+
+
+@contextlib.contextmanager
+def _cut_after(seconds: float, descriptor: int) -> Iterator[None]:
+    timer = threading.Timer(seconds, _cut, (descriptor,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(descriptor: int) -> None:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _sqlite_connect(connection: sqlite3.Connection, record: object) -> None:

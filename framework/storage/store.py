@@ -5,6 +5,7 @@ SQLite by default (one file, WAL, synchronous), or any database SQLAlchemy can r
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections import Counter
@@ -19,7 +20,14 @@ from framework.core.messages import Snapshot, Write
 from framework.model.errors import Invalid, Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import tables
-from framework.storage.engine import READ_ONLY, in_memory, is_sqlite, make_engine, parse_url
+from framework.storage.engine import (
+    READ_ONLY,
+    in_memory,
+    is_sqlite,
+    make_engine,
+    parse_url,
+    patience,
+)
 from framework.storage.records import (
     JOB,
     TASK,
@@ -34,7 +42,11 @@ from framework.storage.records import (
 )
 from framework.storage.statements import RowWriter
 
+logger = logging.getLogger(__name__)
+
 _KEPT_EVENTS = 100_000
+# Any number that nobody else locks.
+_MIGRATION_LOCK = 0x6D65736F
 _CHUNK = 500
 _TABLES = {JOB: tables.jobs, TASK: tables.tasks, UPDATE: tables.updates}
 _CLAIMED = (
@@ -192,16 +204,26 @@ class Storage:
 
     def _prepare(self) -> None:
         with self._transaction() as connection:
-            tables.metadata.create_all(connection)
-            version = connection.execute(sa.select(tables.schema.c.version)).scalar()
-            if version is None:
-                connection.execute(tables.schema.insert(), {"id": 1, "version": tables.SCHEMA_VERSION})
-                connection.execute(tables.leader.insert(), {"id": 1, "epoch": 0})
-            elif version != tables.SCHEMA_VERSION:
-                raise Invalid(
-                    f"the state in {self._shown} has schema version {version}, this release knows "
-                    f"version {tables.SCHEMA_VERSION}: start the release that wrote it, or a newer one"
-                )
+            if not is_sqlite(self._url):
+                # Two that start at the same time do not both migrate; SQLite's write lock sees to that.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            revision = None
+            if sa.inspect(connection).has_table(tables.REVISION_TABLE):
+                revision = connection.execute(sa.select(tables.revisions.c.version_num)).scalar()
+            if revision != tables.REVISION:
+                self._migrate(connection, revision)
+
+    def _migrate(self, connection: sa.Connection, revision: str | None) -> None:
+        # Only now: alembic takes its time to import, and is seldom needed.
+        from framework.storage import migrations
+
+        if revision is not None and revision not in migrations.known_revisions():
+            raise Invalid(
+                f"the state in {self._shown} has the revision {revision}, which this release does not "
+                f"know (its own is {tables.REVISION}): start the release that wrote it, or a newer one"
+            )
+        migrations.upgrade(connection)
+        logger.info("the state in %s has the revision %s now", self._shown, tables.REVISION)
 
     def _readers(self, configs: Mapping[str, str]) -> Mapping[str, Callable[[str], tuple[Any, Any]]]:
         try:
@@ -247,7 +269,7 @@ class Storage:
         try:
             with self._lock or nullcontext(), self._engine.connect() as connection:
                 connection.execution_options(**{READ_ONLY: not write})
-                with connection.begin():
+                with patience(connection), connection.begin():
                     yield connection
         except sa.exc.SQLAlchemyError as error:
             raise self._explain(error) from error

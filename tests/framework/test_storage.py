@@ -31,6 +31,7 @@ from framework.model.jobs import Constraint, JobKey, JobSpec, Resources, TaskCon
 from framework.model.tasks import Task, TaskEvent, TaskState
 from framework.model.updates import InstanceAction, InstanceEvent, Update, UpdateEvent, UpdateStatus
 from framework.storage import Fenced, Storage, StorageUnavailable
+from tests.postgres import Postgres
 
 KEY = JobKey("devcluster", "www-data", "prod", "hello")
 
@@ -92,13 +93,26 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, path: Path) -> str:
+    """What --state says."""
+    if request.param == "sqlite":
+        return str(path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+# For tests of what only a file can do.
+on_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
-def opened(path: Path) -> Iterator[Callable[..., Storage]]:
-    """Opens storages on the same file and closes them."""
+def opened(place: str) -> Iterator[Callable[..., Storage]]:
+    """Opens storages on the same state and closes them."""
     storages: list[Storage] = []
 
     def open_one(url: str | None = None, **options: int) -> Storage:
-        storages.append(Storage(url or str(path), **options))
+        storages.append(Storage(url or place, **options))
         return storages[-1]
 
     yield open_one
@@ -150,6 +164,7 @@ def test_what_is_deleted_is_gone_and_the_last_write_counts(storage: Storage) -> 
     assert storage.load() == Snapshot((a_job(config),), (moved,), ())
 
 
+@on_sqlite
 def test_equal_configs_lie_once_and_go_with_their_last_user(storage: Storage, path: Path) -> None:
     epoch = storage.claim_epoch()
     large, other = a_config("x" * 100_000), a_config("other")
@@ -165,6 +180,7 @@ def test_equal_configs_lie_once_and_go_with_their_last_user(storage: Storage, pa
     assert storage.load().tasks == (a_task(3, large),)
 
 
+@on_sqlite
 def test_configs_that_a_former_process_left_unused_go(
     storage: Storage, path: Path, opened: Callable[..., Storage]
 ) -> None:
@@ -228,6 +244,7 @@ def test_old_events_are_forgotten(opened: Callable[..., Storage]) -> None:
     assert 100 <= len(kept) <= 120
 
 
+@on_sqlite
 def test_a_failed_commit_leaves_nothing_behind(storage: Storage, path: Path) -> None:
     epoch = storage.claim_epoch()
     blocker = sqlite3.connect(path, isolation_level=None)
@@ -243,6 +260,7 @@ def test_a_failed_commit_leaves_nothing_behind(storage: Storage, path: Path) -> 
     assert storage.load().tasks == (a_task(0, a_config()),)
 
 
+@on_sqlite
 def test_a_full_disk_is_unavailable_until_there_is_room(storage: Storage, path: Path) -> None:
     epoch = storage.claim_epoch()
     large = [SaveTask(a_task(n, a_config(str(n) * 100_000))) for n in range(9)]
@@ -257,6 +275,7 @@ def test_a_full_disk_is_unavailable_until_there_is_room(storage: Storage, path: 
     assert len(storage.load().tasks) == 9
 
 
+@on_sqlite
 def test_readers_do_not_wait_for_the_writer(storage: Storage, path: Path) -> None:
     storage.commit([a_line(1)], storage.claim_epoch())
     blocker = sqlite3.connect(path, isolation_level=None)
@@ -280,6 +299,7 @@ def test_the_framework_is_forgotten_only_on_command(storage: Storage) -> None:
     assert storage.load().framework_id is None
 
 
+@on_sqlite
 def test_the_file_is_private_and_its_directory_is_made(
     tmp_path: Path, opened: Callable[..., Storage]
 ) -> None:
@@ -291,12 +311,14 @@ def test_the_file_is_private_and_its_directory_is_made(
     assert (tmp_path / "by-url.db").exists()
 
 
+@on_sqlite
 def test_the_journal_survives_power_loss(storage: Storage) -> None:
     with storage._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
 
+@on_sqlite
 def test_memory_is_shared_by_all_threads(opened: Callable[..., Storage]) -> None:
     storage = opened("sqlite://")
     storage.commit([a_line(1)], storage.claim_epoch())
@@ -313,14 +335,7 @@ def test_a_file_that_is_no_database_is_named(path: Path) -> None:
         Storage(str(path))
 
 
-def test_a_newer_schema_is_refused(storage: Storage, path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("update scheduler_schema set version = 7")
-    connection.close()
-    with pytest.raises(Invalid, match="schema version 7, this release knows version 1"):
-        Storage(str(path))
-
-
+@on_sqlite
 def test_a_row_that_cannot_be_read_is_named(storage: Storage, path: Path) -> None:
     storage.commit([SaveTask(a_task(0, a_config()))], storage.claim_epoch())
     with sqlite3.connect(path) as connection:
@@ -334,7 +349,8 @@ def test_a_row_that_cannot_be_read_is_named(storage: Storage, path: Path) -> Non
     ("url", "words"),
     [
         ("", "no place"),
-        ("nonsense://x/y", "no database can be reached"),
+        ("nonsense://x/y", "give the path of a SQLite file"),
+        ("mysql://u:secret@x/y", "'mysql'"),
         ("sqlite:///{path}/file/deeper/below", "cannot be kept in"),
         ("{path}/file/below", "is not a directory"),
     ],
@@ -347,6 +363,7 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, url: str, words: str)
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("readable", [True, False])
+@on_sqlite
 def test_a_file_of_somebody_else_is_refused(storage: Storage, path: Path, readable: bool) -> None:
     """As another user (root may do everything), on a file that can be read at most."""
     storage.close()

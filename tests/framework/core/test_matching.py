@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from framework.core.matching import (
     Ask,
+    Matcher,
     Room,
     Tally,
     Veto,
@@ -128,6 +129,55 @@ def test_ports_go_round_so_that_one_just_freed_is_not_the_next() -> None:
         ports, cursor = take(ask, room(ports=(PortRange(7, 9),)), cursor)
         given.append(ports["http"])
     assert given == [7, 8, 9, 7]
+
+
+CONSTRAINTS = st.lists(
+    st.tuples(
+        st.sampled_from(["rack", "host", "zone", "dedicated"]),
+        st.sampled_from(["limit:1", "limit:2", "a", "a,b", "!a", "www-data/x", "a0.example"]),
+    ),
+    unique_by=lambda pair: pair[0],
+    max_size=3,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "cpus": st.sampled_from([0.3, 1.0, 4.0, 4.1]),
+            "mem_mb": st.sampled_from([128, 4096, 4097]),
+            "disk_mb": st.sampled_from([64, 4097]),
+            "gpus": st.sampled_from([0, 1]),
+            "ports": st.sampled_from([(), ("a",), ("a", "b", "c")]),
+        }
+    ),
+    CONSTRAINTS,
+    st.fixed_dictionaries(
+        {
+            "cpus": st.sampled_from([0.1 + 0.2, 4.0, 4.1]),
+            "gpus": st.sampled_from([0.0, 1.0]),
+            "ports": st.sampled_from([(), (PortRange(5, 5), PortRange(9, 9))]),
+            "has_executor": st.booleans(),
+            "attributes": st.dictionaries(
+                st.sampled_from(["rack", "zone", "dedicated"]),
+                st.sampled_from([("a",), ("a", "b"), ("c",), ("www-data/x",)]),
+            ),
+        }
+    ),
+    st.lists(st.sampled_from(["a", "b", "c", "a0.example"]), max_size=4),
+)
+def test_a_matcher_says_what_the_vetoes_say(
+    needs: dict[str, object],
+    constraints: list[tuple[str, str]],
+    offered: dict[str, object],
+    taken: list[str],
+) -> None:
+    asked = Ask(config(constraints=constraints, **needs), executor_cpus=0.1, executor_mem=64.0)
+    crowd = {name: Tally() for name in ("rack", "host")}
+    for tally in crowd.values():
+        tally.add(taken)
+    there = room(**offered)
+    assert Matcher(asked, crowd).fits(there) is (vetoes(asked, there, crowd) == ())
 
 
 RANGES = st.lists(st.integers(0, 60), min_size=1, unique=True).map(

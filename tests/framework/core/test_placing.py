@@ -223,6 +223,24 @@ def test_nor_with_a_limit_per_rack() -> None:
     assert looks_per_task(jobs=5, instances=20, agents=4000, **limited) <= 1.2 * small
 
 
+def looks_with_offers_in_events(jobs: int, agents: int) -> float:
+    """All jobs wait while the offers come a few at a time, each agent for a few tasks."""
+    rig = Rig(Settings(executor_cpus=0.0, executor_mem_mb=0.0))
+    for n in range(jobs):
+        rig.create(spec(20, key=JobKey("devcluster", "ann", "prod", f"job{n}")))
+    for first in range(0, agents, 10):
+        rig.scheduler.handle(m.OffersReceived(at=rig.now, offers=tuple(many(10, first=first, cpus=4.0))))
+    counts = rig.scheduler.counts()
+    assert counts.placed == min(jobs * 20, agents * 4)
+    return counts.looks / counts.placed
+
+
+def test_nor_with_the_jobs_that_wait_while_agents_fill_up() -> None:
+    small = looks_with_offers_in_events(jobs=10, agents=50)
+    assert looks_with_offers_in_events(jobs=100, agents=500) <= 1.2 * small
+    assert looks_with_offers_in_events(jobs=200, agents=50) <= 1.2 * small
+
+
 @pytest.mark.parametrize("instances", [10, 1000])
 def test_what_fits_nowhere_is_tried_once_per_offer_not_once_per_task(instances: int) -> None:
     rig = Rig()

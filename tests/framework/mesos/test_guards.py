@@ -249,7 +249,8 @@ def test_a_hung_master_blocks_nobody(driver: MesosDriver, master: Master, sink: 
     assert time.monotonic() - began < 0.5
     # The call times out; the subscription is made anew, so that reconciliation can set things right.
     sink.wait(Registered, 2)
-    assert driver.status.counters["failed"] == 1
+    # Those that were on their way; nothing is sent after them.
+    assert 1 <= driver.status.counters["failed"] <= 16
     hung.set()
 
 
