@@ -129,9 +129,10 @@ class Replica:
         if service is not None:
             return service.status()
         problem = self.problem
+        problems = tuple(dict.fromkeys(text for text in (problem, self._failure) if text))
         return ServiceStatus(
             ready=problem is None,
-            problems=() if problem is None else (problem,),
+            problems=() if problem is None else problems,
             framework_id=None,
             master=None,
             epoch=0,

@@ -122,6 +122,7 @@ def test_leading_again_in_the_same_process(member: MakeMember, cluster: Cluster)
     for leader, other in ((first, second), (second, first), (first, second)):
         before = leader.replica.terms
         assert leader.ready
+        eventually(lambda: first.candidates() == 2)
         leader.election.resign(rest=0.2)
         assert took(lambda other=other: other.ready, 5) < 2
         eventually(lambda leader=leader, other=other: leader.replica.leader == other.replica.url)
