@@ -147,6 +147,14 @@ def _without_password(url: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", url)
 
 
+def session(value: str) -> float:
+    """What ZooKeeper grants: by default 2 to 20 of its ticks of 2 seconds."""
+    number = seconds(value)
+    if not 2 <= number <= 40:
+        raise ValueError(f"{value!r} is not between 2 and 40 seconds")
+    return number
+
+
 def advertised(value: str) -> str:
     """``host:port``, where the other replicas can reach this one."""
     try:

@@ -158,6 +158,12 @@ class Storage:
         self._references.written(batch, unused)
         return events
 
+    def framework_id(self) -> str | None:
+        """Returns the id that Mesos has given to the framework of this state, None before that."""
+        with self._transaction(write=False) as connection:
+            found = connection.execute(sa.select(tables.leader.c.framework_id)).scalar_one()
+        return None if found is None else str(found)
+
     def forget_framework(self, epoch: int) -> None:
         """Forgets the framework id: the next registration is that of a new framework."""
         with self._transaction() as connection:

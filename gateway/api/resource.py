@@ -168,7 +168,8 @@ class Resource(RequestHandler):
             self._disconnect()
         elif failed is not None and not isinstance(failed, StreamClosedError):
             # Half of the answer is out: only a broken connection still tells that it is not whole.
-            errors.describe(failed)
+            if not isinstance(failed, ConnectionError):
+                errors.describe(failed)
             self._disconnect()
 
     async def _send(self, answer: Stream) -> None:
