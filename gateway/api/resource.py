@@ -22,7 +22,7 @@ from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge
+from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
 from gateway import audit, errors
 from gateway.api.http import Answer, Call, Route, Stream
 from gateway.api.query import Query
@@ -99,8 +99,11 @@ class Resource(RequestHandler):
         try:
             answer = await self._answer(segments)
         except GatewayError as error:
-            self._fail(errors.describe(error))
+            if not self._finished:
+                self._fail(errors.describe(error))
             return
+        if self._finished:
+            return  # it was given up meanwhile
         if isinstance(answer, Stream):
             await self._stream(answer)
         else:
@@ -222,6 +225,12 @@ class Resource(RequestHandler):
         if self._counted:
             self._counted = False
             self.gateway.requests.leave(self)
+
+    def give_up(self) -> None:
+        """Answers that the gateway ends before the request does; what comes of it later is not sent."""
+        if not self._finished:
+            late = "the gateway is stopping and this has not ended: look before you repeat it"
+            self._fail(errors.describe(Unavailable(late)))
 
     # -- failures ----------------------------------------------------------------------------------
 
