@@ -79,9 +79,15 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._condition = threading.Condition()
         self._closed = False
+        self._handed_out = False
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is queued, and whoever took the last things has come back for more."""
+        return not self._items and not self._handed_out
 
     @property
     def closed(self) -> bool:
@@ -110,8 +116,10 @@ class Inbox:
     def take(self, seconds: float, limit: int | None) -> list[Item]:
         """Returns what is queued, at most ``limit``; waits for something, for ``seconds`` at most."""
         with self._condition:
+            self._handed_out = False
             self._condition.wait_for(lambda: self._items or self._closed, seconds)
             count = len(self._items) if limit is None else min(limit, len(self._items))
+            self._handed_out = count > 0
             return [self._items.popleft() for _ in range(count)]
 
     def close(self) -> None:

@@ -148,6 +148,11 @@ class Replica:
         service = self._service
         return service.query(read) if service is not None else self._refused()
 
+    def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
+        """See :meth:`SchedulerService.glance`."""
+        service = self._service
+        return service.glance(read) if service is not None else None
+
     def unavailable(self) -> Unavailable:
         """Returns what to tell a client whose request cannot be answered here."""
         why = self.problem or f"{self.leader} leads"

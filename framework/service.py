@@ -109,6 +109,8 @@ class SchedulerService:
         self._listeners: tuple[Listener, ...] = ()
         self._listeners_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        # Held while the core is ahead of the storage, and while somebody reads it.
+        self._turning = threading.Lock()
         self._core: Scheduler | None = None
         self._session: Session | None = None
         self._driver: Driver | None = None
@@ -159,13 +161,30 @@ class SchedulerService:
         return future
 
     def query(self, read: Callable[[Scheduler], T]) -> Future[T]:
-        """Returns a future of ``read(core)``, run on the service's thread between two turns.
+        """Returns a future of ``read(core)``, run between two turns: it sees exactly what is durable.
 
-        So it sees exactly what is durable. ``read`` must be quick and must not keep the core.
+        It is run here and now if nothing is under way, otherwise on the service's thread. ``read``
+        must be quick and must neither keep nor change the core.
         """
+        at_once = self.glance(read)
+        if at_once is not None:
+            return at_once
         future: Future[T] = Future()
         self._enqueue(QueryItem(read, future, time.monotonic()), future)
         return future
+
+    def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
+        """Returns a future of ``read(core)`` that is done, as :meth:`query`; None if that must wait."""
+        if not self._inbox.is_idle or not self._turning.acquire(blocking=False):
+            return None
+        try:
+            if self._ended or self._outage or self._permit.refusal() is not None:
+                return None
+            future: Future[T] = Future()
+            QueryItem(read, future, 0.0).answer(self._core)
+            return future
+        finally:
+            self._turning.release()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Has ``listener`` called with every event once it is durable, in order; returns the undo.
@@ -277,6 +296,10 @@ class SchedulerService:
         return min(longest, max(0.001, deadline - self._clock.now()))
 
     def _turn(self, items: Sequence[Item]) -> None:
+        with self._turning:
+            self._take_turn(items)
+
+    def _take_turn(self, items: Sequence[Item]) -> None:
         if self._ended is None and self._outage is not None:
             self._try_again()
         if self._ended is not None or self._outage is not None:
