@@ -2,6 +2,7 @@
 # Only as root, and only what does not answer already; what this script started, it ends.
 
 _SERVICES_DIR=
+_ZOOKEEPER_PID=
 
 _stop_services() {
     [ -n "$_SERVICES_DIR" ] || return 0
@@ -11,6 +12,7 @@ _stop_services() {
         kill "$pid" 2>/dev/null || true
         for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     fi
+    [ -z "$_ZOOKEEPER_PID" ] || kill "$_ZOOKEEPER_PID" 2>/dev/null || true
     rm -rf "$_SERVICES_DIR"
 }
 
@@ -45,12 +47,44 @@ _start_docker() {
     tail -5 "$_SERVICES_DIR/docker.log" >&2
 }
 
+# A ZooKeeper that the tests share; those that harm one start their own. It needs no root.
+_start_zookeeper() {
+    [ -z "${MESOS_GATEWAY_TEST_ZOOKEEPER:-}" ] || return 0
+    if ! "$PYTHON" -c 'import sys; from tests import zookeeper; sys.exit(zookeeper.missing() is not None)'; then
+        if [ "$(id -u)" != 0 ] || ! _apt_install zookeeper default-jre-headless; then
+            say "ZooKeeper is not installed and could not be: its tests will be skipped."
+            return
+        fi
+    fi
+    say "Starting a ZooKeeper for the tests …"
+    local port
+    port=$("$PYTHON" -c 'from tests import zookeeper; print(zookeeper.free_port())')
+    "$PYTHON" -m tests.zookeeper "$_SERVICES_DIR/zookeeper" "$port" >"$_SERVICES_DIR/zookeeper.log" 2>&1 &
+    _ZOOKEEPER_PID=$!
+    for _ in $(seq 150); do
+        if "$PYTHON" -c "import sys; from tests import zookeeper; sys.exit(not zookeeper.serves($port))"; then
+            export MESOS_GATEWAY_TEST_ZOOKEEPER=127.0.0.1:$port
+            return
+        fi
+        kill -0 "$_ZOOKEEPER_PID" 2>/dev/null || break
+        sleep 0.2
+    done
+    say "ZooKeeper did not come up; its last words:"
+    tail -5 "$_SERVICES_DIR/zookeeper.log" >&2
+}
+
 start_services() {
     _SERVICES_DIR=$(mktemp -d)
     trap _stop_services EXIT
     _start_docker
+    _start_zookeeper
     # The containers of the tests run a static busybox, for none can be pulled; the README uses curl.
     [ "$(id -u)" = 0 ] || return 0
+    # The tests start servers of their own from it.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || _apt_install postgresql ||
+        say "PostgreSQL could not be installed."
     command -v busybox >/dev/null || _apt_install busybox-static || say "busybox could not be installed."
+    command -v openssl >/dev/null || _apt_install openssl || say "openssl could not be installed."
+    command -v gcc >/dev/null || _apt_install gcc libc6-dev || say "gcc could not be installed."
     command -v curl >/dev/null || _apt_install curl || say "curl could not be installed."
 }

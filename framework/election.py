@@ -143,7 +143,7 @@ class Election:
     # -- the election's thread ---------------------------------------------------------------------
 
     def _run(self) -> None:
-        self.client.start_async()
+        self.client.start_async().wait(self.session * _BEAT)  # or it would seem to be away
         try:
             while not self._stopping.is_set():
                 self._news.clear()

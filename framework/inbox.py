@@ -72,22 +72,33 @@ class QueryItem:
 Item = EventItem | CommandItem | QueryItem
 
 
+def queries(items: Sequence[Item]) -> list[QueryItem]:
+    """Returns those of ``items`` that only ask."""
+    return [item for item in items if isinstance(item, QueryItem)]
+
+
 class Inbox:
-    """First in, first out. Any thread puts, one takes."""
+    """Two lanes, each first in, first out: users first, then Mesos. Any thread puts, one takes.
+
+    Ten thousand updates of a storm do not keep a user waiting; users, of whom there are never more
+    than the gateway works for at a time, do not keep Mesos waiting.
+    """
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self._users: deque[Item] = deque()
+        self._mesos: deque[Item] = deque()
         self._condition = threading.Condition()
         self._closed = False
-        self._handed_out = False
+        # Whether there was a command among the last things taken.
+        self._asked = False
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._users) + len(self._mesos)
 
     @property
-    def is_idle(self) -> bool:
-        """Nothing is queued, and whoever took the last things has come back for more."""
-        return not self._items and not self._handed_out
+    def nothing_asked(self) -> bool:
+        """No user's request is queued, nor among what was taken since the last :meth:`take`."""
+        return not self._users and not self._asked
 
     @property
     def closed(self) -> bool:
@@ -97,36 +108,43 @@ class Inbox:
     @property
     def finished(self) -> bool:
         """Closed, and everything taken."""
-        return self._closed and not self._items
+        return self._closed and not len(self)
 
     def put(self, item: Item) -> bool:
         """Queues the item; False if it is not taken any more."""
         with self._condition:
-            if self._closed or (len(self._items) > _CROWDED and _comes_again(item)):
+            if self._closed or (len(self._mesos) > _CROWDED and _comes_again(item)):
                 return False
-            self._items.append(item)
+            self._lane(item).append(item)
             self._condition.notify()
             return True
 
     def put_back(self, items: Sequence[Item]) -> None:
         """Queues items before all others, in their order."""
         with self._condition:
-            self._items.extendleft(reversed(items))
+            for item in reversed(items):
+                self._lane(item).appendleft(item)
 
     def take(self, seconds: float, limit: int | None) -> list[Item]:
         """Returns what is queued, at most ``limit``; waits for something, for ``seconds`` at most."""
         with self._condition:
-            self._handed_out = False
-            self._condition.wait_for(lambda: self._items or self._closed, seconds)
-            count = len(self._items) if limit is None else min(limit, len(self._items))
-            self._handed_out = count > 0
-            return [self._items.popleft() for _ in range(count)]
+            self._asked = False
+            self._condition.wait_for(lambda: len(self) or self._closed, seconds)
+            taken: list[Item] = []
+            for lane in (self._users, self._mesos):
+                count = len(lane) if limit is None else min(limit - len(taken), len(lane))
+                taken += [lane.popleft() for _ in range(count)]
+            self._asked = any(isinstance(item, CommandItem) for item in taken)
+            return taken
 
     def close(self) -> None:
         """Nothing more is taken in."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()
+
+    def _lane(self, item: Item) -> deque[Item]:
+        return self._mesos if isinstance(item, EventItem) else self._users
 
 
 def _comes_again(item: Item) -> bool:

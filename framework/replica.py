@@ -19,7 +19,8 @@ from framework.election import Standing
 from framework.lease import Lease, Permit
 from framework.model.errors import GatewayError, Unavailable
 from framework.model.jobs import JobKey
-from framework.service import Listener, SchedulerService, ServiceStatus
+from framework.service import Listener, SchedulerService
+from framework.status import ServiceStatus
 from framework.storage import StoredEvent
 
 logger = logging.getLogger(__name__)

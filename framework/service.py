@@ -22,12 +22,13 @@ from framework.clock import Clock
 from framework.core.messages import Command, Counts, Event, Snapshot, Tick
 from framework.core.scheduler import Scheduler, Session
 from framework.core.settings import Settings
-from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem
+from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem, queries
 from framework.lease import Always, Permit
 from framework.mesos.backoff import Backoff
 from framework.mesos.interface import Driver, Sink
 from framework.model.errors import GatewayError, Unavailable
 from framework.model.jobs import JobKey
+from framework.status import ServiceStatus, Timing
 from framework.storage import Fenced, Storage, StorageUnavailable, StoredEvent
 from framework.turn import InternalError, Turn
 
@@ -38,9 +39,11 @@ Listener = Callable[[StoredEvent], None]
 MakeDriver = Callable[[Sink, str | None], Driver]
 MakeCore = Callable[[Settings, Snapshot], Scheduler]
 
-# One turn handles so many items, or so many seconds' worth of them, whichever is less.
+# One turn handles so many items, or so many seconds' worth of them, its commit included, whichever
+# is less: that is how long a reader waits at worst.
 _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
+_LEAST_SECONDS = 0.005
 _IDLE_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
 _HELD_SECONDS = 0.1
@@ -51,34 +54,6 @@ _BROKEN_SECONDS = 60.0
 def make_scheduler(settings: Settings, snapshot: Snapshot) -> Scheduler:
     """Returns the core that goes on from ``snapshot``."""
     return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()))
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """How often something was done, and how long it took, in seconds."""
-
-    count: int = 0
-    total: float = 0.0
-    longest: float = 0.0
-
-    def plus(self, seconds: float) -> Timing:
-        return Timing(self.count + 1, self.total + seconds, max(self.longest, seconds))
-
-
-class ServiceStatus(msgspec.Struct, frozen=True):
-    """``problems``: sentences; ready without any. ``counts`` are the core's, at most a second old.
-
-    ``durations``: ``wait`` (in the queue), ``handle`` and ``commit`` (of a turn).
-    """
-
-    ready: bool
-    problems: tuple[str, ...]
-    framework_id: str | None
-    master: str | None
-    epoch: int
-    queued: int
-    counts: Counts | None
-    durations: dict[str, Timing]
-    mesos: dict[str, int]
 
 
 class SchedulerService:
@@ -124,6 +99,8 @@ class SchedulerService:
         self._counted_at = 0.0
         self._uncounted = False
         self._durations: dict[str, Timing] = {}
+        # For the core's part of a turn, given what the last commits took.
+        self._budget = _TURN_SECONDS
 
     # -- any thread -------------------------------------------------------------------------------
 
@@ -131,7 +108,7 @@ class SchedulerService:
         """Takes the state over and starts. Raises what the storage raises if it cannot be read."""
         self._epoch = self._storage.claim_epoch()
         snapshot = self._storage.load()
-        self._clock.not_before(_latest(snapshot))
+        self._clock.not_before(snapshot.latest)
         self._core = self._make_core(self._settings, snapshot)
         self._counts = self._core.counts()
         self._driver = self._make_driver(self._receive, snapshot.framework_id)
@@ -175,7 +152,7 @@ class SchedulerService:
 
     def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
         """Returns a future of ``read(core)`` that is done, as :meth:`query`; None if that must wait."""
-        if not self._inbox.is_idle or not self._turning.acquire(blocking=False):
+        if not self._inbox.nothing_asked or not self._turning.acquire(blocking=False):
             return None
         try:
             if self._ended or self._outage or self._permit.refusal() is not None:
@@ -305,14 +282,19 @@ class SchedulerService:
         if self._ended is not None or self._outage is not None:
             self._refuse(items)
             return
-        queries = [item for item in items if isinstance(item, QueryItem)]
-        turn = Turn()
+        # A reader waits for what was asked for before he asked, not for what Mesos has told.
+        first = next((n for n, item in enumerate(items) if isinstance(item, CommandItem)), len(items))
+        for query in queries(items[:first]):
+            query.answer(self._core)
+        turn, began = Turn(), time.monotonic()
         self._handle(items, turn)
         if self._commit(turn):
-            for query in queries:
+            for query in queries(items[first:]):
                 query.answer(self._core)
         else:
-            self._refuse(queries)
+            self._refuse(queries(items[first:]))
+        wanted = self._budget * _TURN_SECONDS / max(time.monotonic() - began, _LEAST_SECONDS)
+        self._budget = min(_TURN_SECONDS, max(_LEAST_SECONDS, wanted))
 
     def _handle(self, items: Sequence[Item], turn: Turn) -> None:
         """Has the core handle the items, as many as a turn has time for, and a Tick if one is due."""
@@ -322,7 +304,7 @@ class SchedulerService:
             if isinstance(item, QueryItem) or not item.begin():
                 continue
             now = time.monotonic()
-            if now - began > _TURN_SECONDS:
+            if now - began > self._budget:
                 self._inbox.put_back([i for i in items[index:] if not isinstance(i, QueryItem)])
                 break
             self._took("wait", now - item.since)
@@ -463,11 +445,3 @@ class SchedulerService:
         now = time.monotonic()
         if self._uncounted and self._core is not None and now - self._counted_at >= _COUNT_SECONDS:
             self._counts, self._counted_at, self._uncounted = self._core.counts(), now, False
-
-
-def _latest(snapshot: Snapshot) -> float:
-    """Returns the latest time that anything in the state was stamped with."""
-    moments = [task.since for task in snapshot.tasks]
-    moments += [job.created_at for job in snapshot.jobs]
-    moments += [event.at for update in snapshot.updates for event in update.events]
-    return max(moments, default=0.0)

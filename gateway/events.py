@@ -64,6 +64,9 @@ class EventHub:
         self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
         # Everything after the floor is in memory; None until the first event.
         self._floor: int | None = None
+        # From the scheduler's thread to the loop: many events, one call.
+        self._heard: deque[StoredEvent] = deque()
+        self._called = False
         self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -83,17 +86,23 @@ class EventHub:
 
     def _hear(self, event: StoredEvent) -> None:
         """Called on the scheduler's thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take, event)
+        self._heard.append(event)
+        if not self._called and self._loop is not None and not self._loop.is_closed():
+            self._called = True
+            self._loop.call_soon_threadsafe(self._take)
 
-    def _take(self, event: StoredEvent) -> None:
-        if self._recent and event.sequence != self._recent[-1].sequence + 1:
-            self.reset()  # another replica has led meanwhile
-        if self._floor is None:
-            self._floor = event.sequence - 1
-        elif len(self._recent) == _RECENT:
-            self._floor = self._recent[0].sequence
-        self._recent.append(event)
+    def _take(self) -> None:
+        # Before the taking: whoever appends from here on calls again.
+        self._called = False
+        while self._heard:
+            event = self._heard.popleft()
+            if self._recent and event.sequence != self._recent[-1].sequence + 1:
+                self.reset()  # another replica has led meanwhile
+            if self._floor is None:
+                self._floor = event.sequence - 1
+            elif len(self._recent) == _RECENT:
+                self._floor = self._recent[0].sequence
+            self._recent.append(event)
         self._news.set()
         self._news = asyncio.Event()
 

@@ -86,15 +86,22 @@ class Forwarder:
             if leader is not None and target != leader:
                 flight.close()
 
-    async def forward(self, leader: str, request: HTTPServerRequest, body: bytes) -> Answer | Stream:
-        """Returns the leader's answer; raises :class:`Unavailable` if it gives none."""
+    async def forward(
+        self, leader: str, request: HTTPServerRequest, body: bytes, request_id: str
+    ) -> Answer | Stream:
+        """Returns the leader's answer; raises :class:`Unavailable` if it gives none.
+
+        ``request_id`` is the one that both audit logs will know the request by.
+        """
         if len(self._flights) >= _MOST:
             raise Unavailable(f"{_MOST} requests wait for the leader already", retry_after=1)
         flight = _Flight(leader, request.method or "", lambda: self._flights.pop(flight, None))
         self._flights[flight] = leader
         handed_over = False
         try:
-            await flight.send(request.uri or "/", self._headers(request, body), body)
+            headers = self._headers(request, body)
+            headers["X-Request-Id"] = request_id
+            await flight.send(request.uri or "/", headers, body)
             status, headers = await flight.head()
             kept = _kept(headers, _OURS)
             if "Content-Length" in headers or status in (204, 304):

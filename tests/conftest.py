@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import zookeeper
 from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,12 +45,12 @@ def postgres_programs() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(postgres_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(postgres_programs: None) -> Iterator[Postgres]:
     """One server for all tests that do it no harm."""
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server = Postgres()
     server.start()
     yield server
-    server.stop()
+    server.close()
 
 
 def _docker_problem() -> str | None:
@@ -81,3 +82,38 @@ def docker_daemon() -> None:
     if os.environ.get("CI"):
         pytest.fail(f"no Docker daemon answers: {problem}")
     pytest.skip(f"needs a Docker daemon: {problem}")
+
+
+@pytest.fixture(scope="session")
+def zookeeper_installed() -> None:
+    """A ZooKeeper can be started here; in CI its absence is a failure, not a skip."""
+    problem = zookeeper.missing()
+    if problem is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"no ZooKeeper can be started: {problem}")
+    pytest.skip(f"needs a ZooKeeper: {problem}")
+
+
+@pytest.fixture(scope="session")
+def zookeeper_address(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """``host:port`` of a ZooKeeper that all tests share: each has a path of its own there."""
+    if given := os.environ.get("MESOS_GATEWAY_TEST_ZOOKEEPER"):
+        yield given
+        return
+    request.getfixturevalue("zookeeper_installed")
+    server = zookeeper.ZooKeeper(tmp_path_factory.mktemp("zookeeper"))
+    yield server.address
+    server.kill()
+
+
+@pytest.fixture
+def own_zookeeper(zookeeper_installed: None, tmp_path: Path) -> Iterator[zookeeper.ZooKeeper]:
+    """A ZooKeeper that the test may do anything to."""
+    directory = tmp_path / "zookeeper"
+    directory.mkdir()
+    server = zookeeper.ZooKeeper(directory)
+    yield server
+    server.kill()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -24,18 +25,15 @@ def program(name: str) -> str | None:
 class Postgres:
     """One server, on a free port of 127.0.0.1. As root it runs as the user postgres."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory / "postgres"
+    def __init__(self) -> None:
+        # Not below pytest's directories, which only their owner may enter.
+        self.directory = Path(tempfile.mkdtemp(prefix="postgres-test-"))
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._server: subprocess.Popen[bytes] | None = None
-        self.directory.mkdir()
         if os.geteuid() == 0:
             shutil.chown(self.directory, "postgres")
-            for parent in self.directory.parents:
-                if str(parent).startswith("/tmp/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "--no-sync", "--auth=trust", "-D", str(self.directory / "data"))
 
     def _run(self, name: str, *arguments: str) -> None:
@@ -74,20 +72,29 @@ class Postgres:
         return psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=2)
 
     def send(self, number: signal.Signals) -> None:
-        """To the server and the processes of its sessions."""
+        """To the server and the processes of its sessions, which lead sessions of their own."""
         assert self._server is not None
-        os.killpg(self._server.pid, number)
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children")
+        for pid in (self._server.pid, *map(int, children.read_text().split())):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """SIGINT is PostgreSQL's fast shutdown."""
         if self._server is not None:
             with contextlib.suppress(ProcessLookupError):
                 if number is signal.SIGKILL:
-                    os.killpg(self._server.pid, number)
+                    self.send(number)
                 else:
                     self._server.send_signal(number)
             self._server.wait(30)
             self._server = None
+
+    def close(self) -> None:
+        """Ends the server, and removes what it has stored."""
+        with contextlib.suppress(ProcessLookupError):
+            self.stop(signal.SIGKILL)
+        shutil.rmtree(self.directory)
 
     def url(self, database: str) -> str:
         return f"postgresql://{self.user}@127.0.0.1:{self.port}/{database}"

@@ -64,7 +64,7 @@ def fatal_sentence(message: str, framework_id: str | None) -> str | None:
         return (
             f"Mesos has removed framework {framework_id} ({message}): it was torn down, or was away "
             "for longer than its failover timeout. Its tasks are gone; to go on as a new framework, "
-            "an operator gives the command for it (--new-framework)"
+            "stop this and run bin/framework with --new-framework"
         )
     return None
 

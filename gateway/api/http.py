@@ -89,7 +89,8 @@ class Route(msgspec.Struct, frozen=True):
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
     failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
     asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
-    itself; otherwise the one that leads does.
+    itself; otherwise the one that leads does. ``answers``: for the API's description, statuses and
+    their bodies: names in :mod:`gateway.api.reference.schemas`, or media types of text.
     """
 
     method: str
@@ -101,6 +102,12 @@ class Route(msgspec.Struct, frozen=True):
     body: bool = False
     kind: Kind | None = None
     local: bool = False
+    answers: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The names of the path's segments."""
+        return tuple(_NAME.findall(self.pattern))
 
     @property
     def access(self) -> Kind:
@@ -108,7 +115,7 @@ class Route(msgspec.Struct, frozen=True):
 
     def role_of(self, segments: Sequence[str]) -> str | None:
         """Returns the role that the path names, None if it names none."""
-        names = _NAME.findall(self.pattern)
+        names = self.segments
         return segments[names.index("role")] if "role" in names else None
 
     @property

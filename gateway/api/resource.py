@@ -122,7 +122,8 @@ class Resource(RequestHandler):
         if forwarder is not None and not route.local:
             leader = forwarder.target(self.request.headers)
             if leader is not None:
-                return await forwarder.forward(leader, self.request, bytes(self._body))
+                sent = (self.request, bytes(self._body), self.request_id)
+                return await forwarder.forward(leader, *sent)
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
         call = Call(self.gateway, query, body, self.request.headers, self.caller)
@@ -271,6 +272,7 @@ class Resource(RequestHandler):
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
 def _nothing_at(path: str) -> str:

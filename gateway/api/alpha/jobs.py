@@ -134,6 +134,7 @@ ROUTES = (
         bodies.failed,
         kind="open",
         local=True,
+        answers=((200, "Version"),),
     ),
     Route(
         "GET",
@@ -142,6 +143,7 @@ ROUTES = (
         "The jobs of all roles of a cluster",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
     Route(
         "GET",
@@ -150,8 +152,16 @@ ROUTES = (
         "The jobs of a role",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
-    Route("GET", _JOB, read_job, "One job: configuration, instances, update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB,
+        read_job,
+        "One job: configuration, instances, update",
+        bodies.job_failed,
+        answers=((200, "Job"),),
+    ),
     Route(
         "PUT",
         _JOB,
@@ -161,6 +171,7 @@ ROUTES = (
         query=("bind", "dry_run"),
         body=True,
         kind="create",
+        answers=((200, "DryRun"), (201, "Done")),
     ),
     Route(
         "DELETE",
@@ -170,6 +181,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((200, "Done"),),
     ),
     Route(
         "PUT",
@@ -179,8 +191,16 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((202, "Done"),),
     ),
-    Route("GET", _JOB + "/update", read_update, "The active or the last update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB + "/update",
+        read_update,
+        "The active or the last update",
+        bodies.job_failed,
+        answers=((200, "OneUpdate"),),
+    ),
     Route(
         "PUT",
         _JOB + "/update",
@@ -189,6 +209,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind", "dry_run"),
         body=True,
+        answers=((200, "DryRun"), (202, "Done")),
     ),
     Route(
         "DELETE",
@@ -198,5 +219,6 @@ ROUTES = (
         bodies.job_failed,
         query=("bind",),
         body=True,
+        answers=((202, "Done"),),
     ),
 )

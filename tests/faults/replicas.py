@@ -1,0 +1,114 @@
+"""Replicas in this process, over a real ZooKeeper and a state that they share."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from framework.core.messages import CreateJob, Write
+from framework.core.settings import Settings
+from framework.election import Election
+from framework.lease import Permit
+from framework.mesos.driver import FrameworkSettings, MesosDriver
+from framework.mesos.executors import ExecutorSettings
+from framework.mesos.guarded import Timing
+from framework.mesos.masters import ZooKeeperUrl
+from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
+from framework.replica import Replica
+from framework.service import SchedulerService
+from framework.storage import Storage, StoredEvent
+from tests.framework.mesos.peer import eventually
+
+QUICK = Timing(
+    answer_timeout=2.0, call_timeout=2.0, first_pause=0.02, longest_pause=0.1, settled_after=1.0
+)
+
+
+class GatedStorage(Storage):
+    """Tells of every commit what it was (``committed``: epochs), and can be held up before one."""
+
+    def __init__(self, url: str) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waits = threading.Event()
+        self.committed: list[int] = []
+        super().__init__(url)
+
+    def commit(self, writes: Sequence[Write], epoch: int) -> tuple[StoredEvent, ...]:
+        if writes and not self.gate.is_set():
+            self.waits.set()
+            self.gate.wait(60)
+        published = super().commit(writes, epoch)
+        self.committed.append(epoch)
+        return published
+
+
+def create(name: str, instances: int = 1) -> CreateJob:
+    config = TaskConfig(resources=Resources(0.1, 16, 16), executor_data="{}", service=True)
+    key = JobKey("devcluster", "www-data", "prod", name)
+    return CreateJob(at=0.0, user="me", spec=JobSpec(key, instances, config))
+
+
+class Member:
+    """One replica with all that it is made of. ``zookeeper`` is ``host:port``."""
+
+    def __init__(self, name: str, zookeeper: str, path: str, state: Path, master: str) -> None:
+        self.storage = GatedStorage(str(state))
+        self.election: Election
+        self._zookeeper = zookeeper
+        place = ZooKeeperUrl(zookeeper, path)
+
+        def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
+            settings, executor = FrameworkSettings(user="nobody"), ExecutorSettings(command="/opt/x")
+            return MesosDriver(master, settings, executor, sink, framework_id=framework_id, timing=QUICK)
+
+        def make_service(permit: Permit) -> SchedulerService:
+            settings = Settings(throttle_initial_secs=0.1, reconcile_initial_secs=0.2)
+            return SchedulerService(self.storage, make_driver, settings, permit=permit)
+
+        def make_election(changed: Any) -> Election:
+            self.election = Election(place, f"http://{name}", changed, session=SESSION)
+            return self.election
+
+        self.replica = Replica(make_election, make_service, self.storage.events_after)
+
+    @property
+    def ready(self) -> bool:
+        """It leads, and Mesos has accepted it."""
+        return self.replica.leads and self.replica.status().ready
+
+    def submit(self, name: str, instances: int = 1) -> Any:
+        return self.replica.submit(create(name, instances)).result(20)
+
+    def end_session(self) -> None:
+        """Has ZooKeeper end the session while the connection is fine, as when it was not heard of."""
+        from kazoo.client import KazooClient
+
+        other = KazooClient(hosts=self._zookeeper, client_id=self.election.client.client_id)
+        other.start(timeout=10)
+        other.stop()
+        other.close()
+
+    def close(self) -> None:
+        self.storage.gate.set()
+        self.replica.stop()
+        self.storage.close()
+
+
+# Seconds; of ZooKeeper's that the tests start, 1 to 10 are possible.
+SESSION = 2.0
+
+
+def fresh_path() -> str:
+    return f"/tests/{uuid.uuid4().hex}"
+
+
+def took(condition: Any, timeout: float) -> float:
+    """Returns after how many seconds ``condition()`` holds."""
+    began = time.monotonic()
+    eventually(condition, timeout)
+    return time.monotonic() - began
