@@ -222,6 +222,8 @@ class Storage:
                 f"the state in {self._shown} has the revision {revision}, which this release does not "
                 f"know (its own is {tables.REVISION}): start the release that wrote it, or a newer one"
             )
+        # It tells of every step and plugin.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         migrations.upgrade(connection)
         logger.info("the state in %s has the revision %s now", self._shown, tables.REVISION)
 
