@@ -19,7 +19,8 @@ from framework.election import FRAMEWORK, Standing
 from framework.lease import Lease, Permit
 from framework.model.errors import GatewayError, Invalid, Unavailable
 from framework.model.jobs import JobKey
-from framework.service import Listener, SchedulerService, ServiceStatus
+from framework.service import Listener, SchedulerService
+from framework.status import ServiceStatus
 from framework.storage import Storage, StoredEvent
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,11 @@ class Replica:
         """See :meth:`SchedulerService.query`."""
         service = self._service
         return service.query(read) if service is not None else self._refused()
+
+    def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
+        """See :meth:`SchedulerService.glance`."""
+        service = self._service
+        return service.glance(read) if service is not None else None
 
     def unavailable(self) -> Unavailable:
         """Returns what to tell a client whose request cannot be answered here."""

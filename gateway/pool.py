@@ -16,7 +16,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from framework.model.errors import Unavailable
@@ -46,6 +46,7 @@ class Pool:
         self._capacity = self.parallel + (max(64, 4 * parallel) if waiting is None else waiting)
         self._workers = workers
         self._taken = 0
+        self._futures: set[Future[Any]] = set()
         self._threads: ThreadPoolExecutor | None = None
         if mode != "sync":
             self._threads = ThreadPoolExecutor(self.parallel, thread_name_prefix="request")
@@ -62,9 +63,10 @@ class Pool:
             )
         self._taken += 1
         try:
-            loop = asyncio.get_running_loop()
-            work = functools.partial(function, *args, **kwargs)
-            return await loop.run_in_executor(self._threads, work)
+            future = self._threads.submit(functools.partial(function, *args, **kwargs))
+            self._futures.add(future)
+            future.add_done_callback(self._futures.discard)
+            return await asyncio.wrap_future(future)
         finally:
             self._taken -= 1
 
@@ -89,7 +91,16 @@ class Pool:
         """How many requests stand in line."""
         return max(0, self._taken - self.parallel)
 
-    def close(self) -> None:
-        """Ends the threads; what still stands in line is cancelled."""
+    @property
+    def abandoned(self) -> int:
+        """How many requests were still being worked on when :meth:`close` lost its patience."""
+        return 0 if self._threads is None else len(self._futures)
+
+    def close(self, seconds: float = 1.0) -> None:
+        """Ends the threads; what still stands in line is cancelled, what runs is waited for a while.
+
+        A thread cannot be ended from outside: what runs on is :attr:`abandoned`.
+        """
         if self._threads is not None:
-            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            wait(tuple(self._futures), seconds)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-
-from tornado.web import RequestHandler
+from typing import Protocol
 
 from framework.model.errors import Unavailable
+
+
+class Running(Protocol):
+    """A request that is being answered."""
+
+    def give_up(self) -> None:
+        """Answers at once that there will be no answer."""
 
 
 class Requests:
     """The requests that run and the streams that are open: what a drain waits for, and ends."""
 
     def __init__(self, max_streams: int = 1000) -> None:
-        self._running: set[RequestHandler] = set()
+        self._running: set[Running] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._max_streams = max_streams
         self._stopping = False
@@ -30,13 +36,17 @@ class Requests:
     def streams(self) -> int:
         return len(self._streams)
 
-    def enter(self, request: RequestHandler) -> None:
+    def unfinished(self) -> tuple[Running, ...]:
+        """Returns the handlers whose answers are not complete."""
+        return tuple(self._running)
+
+    def enter(self, request: Running) -> None:
         if self._stopping:
             raise Unavailable("the gateway is stopping", retry_after=5)
         self._running.add(request)
         self._idle.clear()
 
-    def leave(self, request: RequestHandler) -> None:
+    def leave(self, request: Running) -> None:
         self._running.discard(request)
         if not self._running:
             self._idle.set()

@@ -7,9 +7,11 @@ import contextlib
 import dataclasses
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 from tornado.netutil import bind_sockets
 
@@ -23,7 +25,8 @@ from gateway.options import Options
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECS = 10.0
+# For the requests; what is ended after them has the rest of ten seconds.
+DRAIN_SECS = 6.0
 
 
 class CannotListen(GatewayError):
@@ -84,7 +87,20 @@ async def _run(options: Options, sockets: list[socket.socket]) -> int:
         gateway.files.close()
         await loop.run_in_executor(None, stack.close)
     log.info("stopped")
+    if gateway.pool.abandoned:
+        leave(0)
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process now: Python would wait for its threads, for minutes if it comes to that.
+
+    Everything that is to be kept has been, and a request that was given up has been told so.
+    """
+    log.warning("requests that have not ended are given up")
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _signals() -> asyncio.Event:
@@ -112,4 +128,6 @@ async def drain(gateway: Gateway, server: GatewayServer, seconds: float = DRAIN_
     server.stop()
     if not await gateway.requests.drain(seconds):
         log.warning("%d requests have not ended within %g s", gateway.requests.running, seconds)
+        for request in gateway.requests.unfinished():
+            request.give_up()
     await server.close_all_connections()

@@ -123,7 +123,10 @@ class DockerService:
 
         def call(api: Any) -> bool:
             filters = {"container": container, "event": "oom"}
-            past = api.events(since=int(since), until=int(time.time()) + 1, filters=filters, decode=True)
+            # Somebody may have set the clock back meanwhile.
+            now = time.time()
+            begin, end = int(min(since, now)), int(now) + 1
+            past = api.events(since=begin, until=end, filters=filters, decode=True)
             return bool(list(past))
 
         return self._ask(call)

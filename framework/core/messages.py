@@ -230,6 +230,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     updates: tuple[Update, ...] = ()
     framework_id: str | None = None
 
+    @property
+    def latest(self) -> float:
+        """The latest time that anything here was stamped with; 0.0 if there is nothing."""
+        moments = [task.since for task in self.tasks]
+        moments += [job.created_at for job in self.jobs]
+        moments += [event.at for update in self.updates for event in update.events]
+        return max(moments, default=0.0)
+
 
 class PendingReason(msgspec.Struct, frozen=True):
     """Why a task is not placed: ``reason`` for people, and how many agents gave it.

@@ -17,14 +17,13 @@ import urllib.parse
 from types import TracebackType
 from typing import Any
 
-from tornado import escape
 from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge
+from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
 from gateway import audit, errors
-from gateway.api.http import Answer, Call, Route, Stream
+from gateway.api.http import JSON, Answer, Call, Route, Stream, json_text
 from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS
@@ -99,8 +98,11 @@ class Resource(RequestHandler):
         try:
             answer = await self._answer(segments)
         except GatewayError as error:
-            self._fail(errors.describe(error))
+            if not self._finished:
+                self._fail(errors.describe(error))
             return
+        if self._finished:
+            return  # it was given up meanwhile
         if isinstance(answer, Stream):
             await self._stream(answer)
         else:
@@ -138,7 +140,10 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        if answer.body:
+        if isinstance(answer.body, dict):
+            self.write(json_text(answer.body))
+            self.set_header("Content-Type", JSON)
+        elif answer.body:
             self.write(answer.body)
         if answer.content_type:
             self.set_header("Content-Type", answer.content_type)
@@ -223,6 +228,12 @@ class Resource(RequestHandler):
             self._counted = False
             self.gateway.requests.leave(self)
 
+    def give_up(self) -> None:
+        """Answers that the gateway ends before the request does; what comes of it later is not sent."""
+        if not self._finished:
+            late = "the gateway is stopping and this has not ended: look before you repeat it"
+            self._fail(errors.describe(Unavailable(late)))
+
     # -- failures ----------------------------------------------------------------------------------
 
     def _fail(self, problem: errors.Problem) -> None:
@@ -271,6 +282,7 @@ class Resource(RequestHandler):
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
 def _nothing_at(path: str) -> str:
@@ -307,8 +319,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def json_text(value: dict[str, Any]) -> bytes:
-    """Returns ``value`` as every answer writes it."""
-    return escape.json_encode(value).encode()

@@ -78,6 +78,31 @@ def test_a_request_that_runs_may_end(tmp_path: Path, aurora: Aurora, mode: str) 
         server.stop()
 
 
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_a_request_that_does_not_end_is_given_up_and_told_so(
+    tmp_path: Path, aurora: Aurora, mode: str
+) -> None:
+    aurora.will(output="west/ops/prod/a\n", seconds=40)
+    server = start(external(tmp_path, f"--application={mode}"), tmp_path)
+    answers: list[Answer] = []
+    try:
+        client = Client(server.address)
+        request = threading.Thread(
+            target=lambda: answers.append(client.call("GET", "/alpha/jobs/west/ops"))
+        )
+        request.start()
+        eventually(lambda: aurora.calls, bool)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began <= 10
+        request.join(20)
+        assert [answer.status for answer in answers] == [503]
+        assert "look before you repeat it" in answers[0].json["errors"][0]
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     server = start(
         command(

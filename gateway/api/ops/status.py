@@ -44,6 +44,15 @@ ROUTES = (
         query=("live",),
         kind="open",
         local=True,
+        answers=((200, "HealthOrLive"), (503, "Health")),
     ),
-    Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed, local=True),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "Numbers for Prometheus",
+        bodies.failed,
+        local=True,
+        answers=((200, "text/plain"),),
+    ),
 )

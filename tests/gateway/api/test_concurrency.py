@@ -184,6 +184,9 @@ class Defective:
     def list_jobs(self, role: str) -> list[str]:
         raise RuntimeError("a secret detail")
 
+    def glance_job(self, key: JobKey) -> None:
+        return None
+
     def get_job(self, key: JobKey) -> JobView:
         raise Unavailable("not now", retry_after=7)
 
