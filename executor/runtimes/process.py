@@ -102,6 +102,7 @@ class ProcessRuntime:
     """See :class:`executor.runtimes.base.Runtime`. Memory is watched, not limited by the kernel."""
 
     container_id = ""
+    trouble = None
 
     def __init__(self, context: TaskContext, notify: Notify, zygote: Zygote, watch: MemoryWatch) -> None:
         self._context = context

@@ -275,6 +275,14 @@ class Plan(msgspec.Struct, frozen=True):
     unchanged: tuple[int, ...] = ()
 
 
+class AgentTrouble(msgspec.Struct, frozen=True):
+    """What keeps an agent from running tasks: "the Docker daemon does not answer: …", ``at`` last."""
+
+    host: str
+    text: str
+    at: float
+
+
 class Counts(msgspec.Struct, frozen=True):
     """How much there is of what. ``tasks`` by state, each of them, those of the history included.
 
@@ -291,3 +299,4 @@ class Counts(msgspec.Struct, frozen=True):
     unanswered: int = 0
     placed: int = 0
     looks: int = 0
+    troubles: tuple[AgentTrouble, ...] = ()

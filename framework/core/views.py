@@ -16,6 +16,8 @@ from framework.model.errors import NotFound
 from framework.model.jobs import JobKey, JobSpec, TaskConfig
 from framework.model.tasks import Task, TaskState
 
+# What was said of an agent so long ago, in seconds, says nothing any more.
+_TROUBLE_SECS = 900.0
 # So many tasks, or agents, are looked at in no time.
 _GLANCE = 20
 
@@ -133,6 +135,7 @@ class Views:
             unanswered=len(self._reconciler.unanswered),
             placed=self._placer.placed,
             looks=self._placer.looks,
+            troubles=tuple(t for t in self._book.troubles.values() if t.at > state.now - _TROUBLE_SECS),
         )
 
     def story(self, about: str | JobKey) -> tuple[str, ...]:

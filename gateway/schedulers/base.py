@@ -75,4 +75,4 @@ class SchedulerBackend(Protocol):
         """Returns what a create (``creates``) or an update would do; raises what it would raise."""
 
     def health(self) -> dict[str, Any]:
-        """Returns ``{"ready": bool, "problems": [sentence, …]}``."""
+        """Returns ``{"ready": bool, "problems": [sentence, …]}``, and ``warnings`` if there are any."""

@@ -132,7 +132,11 @@ class FrameworkBackend:
 
     def health(self) -> dict[str, Any]:
         status = self._service.status()
-        return {"ready": bool(status.ready), "problems": list(status.problems)}
+        found = {"ready": bool(status.ready), "problems": list(status.problems)}
+        troubles = status.counts.troubles if status.counts is not None else ()
+        if troubles:
+            found["warnings"] = [f"agent {trouble.host}: {trouble.text}" for trouble in troubles]
+        return found
 
     # -- waiting -----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from framework.lease import Lease
 from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
+from framework.storage import Fenced
 from tests.faults.replicas import SESSION, Member, create, fresh_path, took
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
@@ -215,7 +216,7 @@ def test_a_commit_held_up_until_another_leads_is_refused(
     before = len(first.storage.committed)
     time.sleep(chance.random() * 0.2)
     first.storage.gate.set()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Fenced):
         promise.result(20)
     # No write of the former epoch has got in since; those of the new one go on.
     assert first.storage.committed[before:] == []

@@ -42,7 +42,6 @@ TAKEOVER = 10.0
 FAULTS = {"kill": 0.0, "terminate": 0.0, "freeze": 10.0 if LONG else 1.8, "blink": 0.3}
 # The short form takes some of them, the long form all, five times.
 SOME = {"sqlite": ("terminate", "freeze", "blink"), "postgresql": ("freeze", "kill")}
-JOBS = 60 if LONG else 12
 
 
 class Fleet:
@@ -119,14 +118,20 @@ class Promises(threading.Thread):
     def __init__(self, fleet: Fleet, chance: random.Random) -> None:
         super().__init__(daemon=True)
         self.answers: dict[str, int] = {}
+        self.wanted = 0
         self.over = threading.Event()
         self._fleet = fleet
         self._chance = chance
 
     def run(self) -> None:
         while not self.over.wait(0.2 + 0.5 * self._chance.random()):
-            if list(self.answers.values()).count(201) < JOBS:
+            if self.kept < self.wanted:
                 self.make(self._chance.randrange(2))
+
+    @property
+    def kept(self) -> int:
+        """How many were answered with 201."""
+        return list(self.answers.values()).count(201)
 
     def make(self, number: int, timeout: float = 3.0) -> None:
         name = f"promise-{len(self.answers)}"
@@ -240,6 +245,9 @@ def test_leaders_come_and_go_and_every_promise_is_kept_once(
         assert len(base) == 2
         promises.start()
         for fault in faults:
+            # Some have been made before it, and more are on their way when it strikes.
+            promises.wanted = promises.kept + 5
+            eventually(lambda: promises.kept, lambda kept: kept >= promises.wanted - 3)
             took = strike(fleet, fault, promises)
             print(f"seed {seed}: {fault}: answers again after {took:.2f} s")
             assert took <= (5.0 if fault == "terminate" else TAKEOVER), fault

@@ -7,8 +7,10 @@ import base64
 import contextlib
 import dataclasses
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from gateway.context import Gateway
 from gateway.forward import FORWARDED, Forwarder
 from gateway.http_server import GatewayServer
 from tests.gateway.api.conftest import JOB, Client, config, errors
+from tests.gateway.auth.test_server import make_certificate
 from tests.zookeeper import free_port
 
 pytestmark = pytest.mark.gen_test(timeout=30)
@@ -81,7 +84,9 @@ Script = Callable[[Request], Awaitable[None]]
 
 
 @asynccontextmanager
-async def leader(standing: Standing, script: Script) -> AsyncIterator[list[Request]]:
+async def leader(
+    standing: Standing, script: Script, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[list[Request]]:
     """A leader that answers as ``script`` does, byte by byte; ``standing`` names it."""
     requests: list[Request] = []
 
@@ -95,8 +100,9 @@ async def leader(standing: Standing, script: Script) -> AsyncIterator[list[Reque
             await script(requests[-1])
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    standing.leader = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    standing.leader = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     try:
         yield requests
     finally:
@@ -236,6 +242,31 @@ async def test_a_request_that_waits_for_a_former_leader(
         answer = await waiting
         assert answer.code == 503
         assert "look before you repeat it" in errors(answer)[0]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_leader_with_tls(
+    client: Client,
+    standing: Standing,
+    gateway: Gateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: bool,
+) -> None:
+    """Credentials are sent to nobody whose certificate is not trusted."""
+    certificate, key = make_certificate(tmp_path, "leader")
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert gateway.forwarder is not None
+    gateway.forwarder = Forwarder(standing)
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(certificate, key)
+    async with leader(standing, says(OK), served) as requests:
+        answer = await client("PUT", JOB, config(), headers={"Authorization": "Bearer t"})
+        assert answer.code == (201 if trusted else 503)
+        assert len(requests) == (1 if trusted else 0)
+        if not trusted:
+            assert "nothing has been done" in errors(answer)[0]
 
 
 # -- streams -----------------------------------------------------------------------------------------
