@@ -13,6 +13,7 @@ from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
 from gateway.auth.rates import Rate
 
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 - refused where one is to be named
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
@@ -161,6 +162,6 @@ def advertised(value: str) -> str:
         address = Address.parse(value)
     except Invalid:
         address = None
-    if address is None or not value.endswith(f":{address.port}") or address.host in ("0.0.0.0", "::"):
+    if address is None or not value.endswith(f":{address.port}") or address.host in _EVERY:
         raise ValueError(f"{value!r} is not where others can reach this one; write HOST:PORT")
     return str(address)

@@ -241,7 +241,7 @@ class ProcessRuntime:
             "USER": self._account.name,
             "LOGNAME": self._account.name,
             "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp",
+            "TMPDIR": "/tmp",  # noqa: S108 - what the job model says
             **task_environment(context, context.sandbox),
             OWNER_VARIABLE: context.owner,
         }
