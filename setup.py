@@ -38,6 +38,7 @@ setup(
             "setuptools<81",
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
+            "PyYAML>=6",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
