@@ -8,7 +8,6 @@ all see the same files. A task without processes runs what its image says.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
@@ -28,7 +27,6 @@ from executor.runtimes.base import (
     Waiting,
     explain_exit,
 )
-from executor.runtimes.coordinator import children_by_parent, descendants
 from executor.runtimes.docker_api import DockerApi, Down, Frames, NoSuchThing, Refused
 from executor.runtimes.docker_options import (
     HOLD,
@@ -41,8 +39,9 @@ from executor.runtimes.docker_options import (
     explain_start,
     is_orphan,
 )
-from executor.runtimes.docker_output import Output
-from executor.runtimes.host_paths import check_volumes
+from executor.runtimes.docker_output import Output, Past
+from executor.runtimes.docker_processes import signal_exec
+from executor.runtimes.host_paths import check_volumes, open_to
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
@@ -54,6 +53,7 @@ _TOGETHER = 0.5
 # How long after the end of its output a container may still be on its way out.
 _LINGER = 10.0
 _CHECK_OUTPUT = 200
+_NEVER = "0001-01-01T00:00:00Z"
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -69,6 +69,8 @@ class DockerRuntime:
         self._closed = False
         self._created = False
         self._stop_signal = "SIGTERM"
+        # When the container was started last, as far as we have seen it end; at first never.
+        self._since = _NEVER
         processes = context.document.task.processes
         self._single = len(processes) == 1
         self._options = container_options(context, self._argv(processes))
@@ -95,7 +97,7 @@ class DockerRuntime:
         self._create()
         about = self._patiently(lambda: self._docker.inspect(self.container_id))
         config = about.get("Config") or {}
-        _open_to(self._context.sandbox, str(config.get("User") or ""))
+        open_to(self._context.sandbox, str(config.get("User") or ""))
         if self._options.create.get("entrypoint") is None or "stop_signal" in self._options.create:
             self._stop_signal = str(config.get("StopSignal") or self._stop_signal)
         if not self._single:
@@ -120,7 +122,7 @@ class DockerRuntime:
             self._signal_container(self._stop_signal)
         else:
             for name in processes:
-                self._signal_exec(self._pids.get(name, 0), signal.SIGTERM)
+                signal_exec(self._docker, self.container_id, self._pids.get(name, 0), signal.SIGTERM)
 
     def destroy(self) -> None:
         self._signal_container("SIGKILL")
@@ -140,7 +142,9 @@ class DockerRuntime:
 
     def check(self, command: str, timeout: float) -> str | None:
         try:
-            process, frames = self._docker.exec(self.container_id, command_of(command), workdir=SANDBOX)
+            argv = command_of(command)
+            process = self._docker.exec_create(self.container_id, argv, workdir=SANDBOX)
+            frames = self._docker.exec_start(process)
         except (Down, Refused, NoSuchThing) as error:
             return f"the health command cannot be run: {error}"
         output = bytearray()
@@ -158,7 +162,7 @@ class DockerRuntime:
         try:
             about = self._docker.exec_inspect(process)
             if about.get("Running"):
-                self._signal_exec(int(about.get("Pid") or 0), signal.SIGKILL)
+                signal_exec(self._docker, self.container_id, int(about.get("Pid") or 0), signal.SIGKILL)
                 return f"the health command did not end within {timeout:g} s"
         except (Down, Refused, NoSuchThing) as error:
             return f"the health command cannot be followed: {error}"
@@ -227,8 +231,17 @@ class DockerRuntime:
             self._name = f"{self._name}-{uuid.uuid4().hex[:8]}"
 
     def _start_container(self) -> None:
+        asked = False
+
+        def start() -> None:
+            nonlocal asked
+            again, asked = asked, True
+            # If only the answer was lost, a second start would run the task a second time.
+            if not again or self._docker.inspect(self.container_id)["State"]["StartedAt"] == self._since:
+                self._docker.start(self.container_id)
+
         try:
-            self._patiently(lambda: self._docker.start(self.container_id))
+            self._patiently(start)
         except (Refused, NoSuchThing) as error:
             if "docker-init" in str(error) and self._options.host.get("init"):
                 self._without_init()
@@ -281,6 +294,7 @@ class DockerRuntime:
             ]
         except (NoSuchThing, Refused) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
+        self._since = str(state.get("StartedAt") or "")
         code = int(state.get("ExitCode", -1))
         detail = str(state.get("Error") or "") or explain_exit(code, log.last_words())
         return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
@@ -321,17 +335,33 @@ class DockerRuntime:
 
     def _start_exec(self, process: ProcessSpec, run: int, log: ProcessLog) -> None:
         try:
-            identity, frames = self._patiently(
-                lambda: self._docker.exec(
-                    self.container_id, command_of(process.cmdline), workdir=SANDBOX
-                )
+            argv = command_of(process.cmdline)
+            identity = self._patiently(
+                lambda: self._docker.exec_create(self.container_id, argv, workdir=SANDBOX)
             )
+            frames = self._exec_start(identity)
             self._pids[process.name] = self._pid_of(identity)
         except (Refused, NoSuchThing) as error:
             raise CannotRun(
                 f"process {process.name} cannot be started in its container: {error}"
             ) from error
         self._follow(process, run, lambda: self._follow_exec(process, run, log, identity, frames))
+
+    def _exec_start(self, identity: str) -> Frames:
+        asked = False
+
+        def start() -> Frames:
+            nonlocal asked
+            again, asked = asked, True
+            try:
+                return self._docker.exec_start(identity)
+            except Refused as error:
+                if not again or error.status != 409:
+                    raise
+            logger.warning("what process %s writes is lost, as was the answer to its start", identity)
+            return Past([])
+
+        return self._patiently(start)
 
     def _follow_exec(
         self, process: ProcessSpec, run: int, log: ProcessLog, identity: str, frames: Frames
@@ -396,37 +426,6 @@ class DockerRuntime:
             # Nothing reaches the container now; its removal is tried until it succeeds.
             logger.warning("%s to container %s: %s", name, self.container_id, error)
 
-    def _signal_exec(self, pid: int, number: int) -> None:
-        """Signals a process that was started in the container, and its descendants.
-
-        Docker has no call for that. Where the daemon's processes are ours to see and signal it is done
-        directly, otherwise by ``kill`` inside the container.
-        """
-        if pid <= 1:
-            return
-        inside = _pid_inside(pid, self.container_id)
-        if inside is None:
-            logger.warning("process %d of container %s cannot be signalled", pid, self.container_id)
-            return
-        try:
-            for one in (*descendants(pid, children_by_parent()), pid):
-                os.kill(one, number)
-        except ProcessLookupError:
-            return
-        except PermissionError:
-            # The group of an exec's first process has its pid: runc makes it a session leader.
-            argv = [
-                "/bin/sh",
-                "-c",
-                'kill -s "$0" -- "-$1" || kill -s "$0" "$1"',
-                str(number),
-                str(inside),
-            ]
-            try:
-                self._docker.exec(self.container_id, argv, user="0")[1].close()
-            except (Down, Refused, NoSuchThing) as error:
-                logger.warning("signal %d to process %d: %s", number, pid, error)
-
     def _patiently(self, call: Callable[[], T], at_most: bool = False) -> T:
         """Calls until the daemon answers; after ``docker_patience`` seconds raises :class:`CannotRun`.
 
@@ -457,32 +456,3 @@ class DockerRuntime:
                 if before:
                     self._notify(Waiting("the Docker daemon answers again"))
                 return result
-
-
-def _pid_inside(pid: int, container_id: str) -> int | None:
-    """Returns the pid that host process ``pid`` has in its container; None if it is not in this one."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as file:
-            if container_id not in file.read():
-                return None
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-            for line in file:
-                if line.startswith("NSpid:"):
-                    return int(line.split()[-1])
-    except OSError:
-        return None
-    return None
-
-
-def _open_to(sandbox: str, user: str) -> None:
-    """Lets the container's user write into the sandbox; a name is known only inside the image."""
-    name, _, group = user.partition(":")
-    if name in ("", "0", "root"):
-        return
-    try:
-        if name.isdigit() and os.geteuid() == 0:
-            os.chown(sandbox, int(name), int(group) if group.isdigit() else -1)
-        else:
-            os.chmod(sandbox, 0o1777)  # noqa: S103 - its user has no number here
-    except OSError as error:
-        raise CannotRun(f"the sandbox cannot be given to user {user}: {error}") from error

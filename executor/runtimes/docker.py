@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from executor.runtimes.container import DockerRuntime
 from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
 from executor.runtimes.docker_client import Client
 from executor.runtimes.docker_options import LABEL, ContainerOptions, is_orphan
+from executor.runtimes.docker_output import Past
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class DockerService:
                 ("stderr", api.logs(container, stdout=False, stderr=True, follow=False)),
             ]
 
-        return _Past(self._ask(call))
+        return Past(self._ask(call))
 
     def wait(self, container: str, timeout: float) -> bool:
         """Waits up to ``timeout`` seconds for the container's end; returns whether it has come."""
@@ -133,14 +133,13 @@ class DockerService:
 
     # -- processes in containers --
 
-    def exec(self, container: str, argv: list[str], **more: Any) -> tuple[str, Frames]:
-        """Starts a process in a container; returns its id and its output."""
+    def exec_create(self, container: str, argv: list[str], **more: Any) -> str:
+        """Returns the id of a process that can be started in a container, once."""
+        return self._ask(lambda api: str(api.exec_create(container, argv, **more)["Id"]))
 
-        def call(api: Any) -> tuple[str, Frames]:
-            made = str(api.exec_create(container, argv, **more)["Id"])
-            return made, self._frames(api.exec_start(made, stream=True, demux=True))
-
-        return self._ask(call)
+    def exec_start(self, process: str) -> Frames:
+        """Starts it; returns its output. Refused with status 409 if it has been started before."""
+        return self._ask(lambda api: self._frames(api.exec_start(process, stream=True, demux=True)))
 
     def exec_inspect(self, process: str) -> dict[str, Any]:
         return self._ask(lambda api: dict(api.exec_inspect(process)))
@@ -224,9 +223,7 @@ class DockerService:
 
     def _ask(self, call: Callable[[Any], T]) -> T:
         with _translated():
-            api = self._api()
-            _probe(api)
-            return call(api)
+            return call(self._api())
 
     @staticmethod
     def _frames(stream: Any) -> Frames:
@@ -254,25 +251,11 @@ class _Frames:
         self._stream._response.close()
 
 
-class _Past:
-    """Output that is there already."""
-
-    def __init__(self, pairs: list[tuple[str, bytes]]) -> None:
-        self._pairs = pairs
-
-    def __iter__(self) -> Iterator[tuple[str, bytes]]:
-        return iter(self._pairs)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 def _connect() -> Any:
     """Returns a client that speaks the version of the daemon; raises if there is no daemon."""
-    # With a version given, nothing is asked yet: the probe can come first.
+    # With a version given, nothing is asked yet.
     first = _client(docker.constants.MINIMUM_DOCKER_API_VERSION)
     try:
-        _probe(first)
         version = first.version(api_version=False)["ApiVersion"]
     finally:
         first.close()
@@ -281,18 +264,6 @@ def _connect() -> Any:
 
 def _client(version: str) -> Client:
     return Client(version=version, timeout=_CALL_TIMEOUT, max_pool_size=64, **kwargs_from_env())
-
-
-def _probe(api: Any) -> None:
-    """Raises ``OSError`` if the daemon's Unix socket refuses.
-
-    Asked first because the SDK leaves a socket behind each time that its own connect fails.
-    """
-    path = getattr(getattr(api, "_custom_adapter", None), "socket_path", None)
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_CALL_TIMEOUT)
-            sock.connect(path)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from executor.logs import STREAMS, ProcessLog
 from executor.runtimes.docker_api import Down, Frames
@@ -46,3 +47,16 @@ class Output:
             logger.info("the output of a container is interrupted: %s", error)
         finally:
             frames.close()
+
+
+class Past:
+    """Output that is there already."""
+
+    def __init__(self, pairs: list[tuple[str, bytes]]) -> None:
+        self._pairs = pairs
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        return iter(self._pairs)
+
+    def close(self) -> None:
+        """Nothing is held."""

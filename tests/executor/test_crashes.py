@@ -85,7 +85,8 @@ def test_the_next_executor_removes_the_containers_of_one_that_was_killed(
 
     def left() -> list[str]:
         label = f"mesos-gateway.task-id={task_id}"
-        return [c.id for c in client.containers.list(all=True, filters={"label": label})]
+        found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return [c.id for c in found]
 
     executor.kill()
     assert len(left()) == 1

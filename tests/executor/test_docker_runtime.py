@@ -36,7 +36,8 @@ def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container
 
 
 def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
-    return client.containers.list(all=True, filters={"label": f"mesos-gateway.task-id={task_id}"})
+    wanted = {"label": f"mesos-gateway.task-id={task_id}"}
+    return client.containers.list(all=True, filters=wanted, ignore_removed=True)
 
 
 def test_a_task_runs_in_its_image_and_leaves_no_container(

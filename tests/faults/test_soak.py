@@ -22,7 +22,7 @@ EVENTS = 1_000_000 if LONG else 50_000
 # In the first part buffers fill, histories reach their length, and pools their size.
 WARM = 0.3
 GROWTH = 1.05
-LOOPS = 600 if LONG else 15
+LOOPS = 800 if LONG else 15
 
 
 def resident(pid: int | None = None) -> int:
@@ -147,9 +147,10 @@ def test_a_gateway_keeps_nothing_of_jobs_that_come_and_go(tmp_path: Path) -> Non
         gateway(tmp_path, f"--master={mesos.address}", "--log-level=warning") as server,
     ):
         client, pid = Client(server.address), server.process.pid
-        warm = max(5, LOOPS // 10)
+        # Of each job a hundred ended tasks are kept.
+        warm = 200 if LONG else 5
         for number in range(LOOPS):
-            come_and_go(client, f"soak{number}")
+            come_and_go(client, f"soak{number % 3}")
             if number == warm:
                 before = at_rest(pid)
         after = at_rest(pid)

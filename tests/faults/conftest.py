@@ -1,0 +1,7 @@
+"""The executor's fixtures, for the faults of the Docker daemon."""
+
+from __future__ import annotations
+
+from tests.executor.conftest import bench, image, runtimes
+
+__all__ = ["bench", "image", "runtimes"]
