@@ -67,6 +67,7 @@ class DockerRuntime:
         self._docker = docker
         self._cancelled = threading.Event()
         self._closed = False
+        self._destroyed = False
         self._created = False
         self._stop_signal = "SIGTERM"
         # When the container was started last, as far as we have seen it end; at first never.
@@ -125,6 +126,7 @@ class DockerRuntime:
                 signal_exec(self._docker, self.container_id, self._pids.get(name, 0), signal.SIGTERM)
 
     def destroy(self) -> None:
+        self._destroyed = True
         self._signal_container("SIGKILL")
 
     def cancel(self) -> None:
@@ -282,6 +284,7 @@ class DockerRuntime:
         self, process: ProcessSpec, run: int, log: ProcessLog, frames: Frames
     ) -> Exited:
         """Takes the output until the container has ended, across outages of the daemon."""
+        since = time.time()
         patience = _TOGETHER
         try:
             self._output.take(frames, log)
@@ -289,15 +292,18 @@ class DockerRuntime:
                 self._take_the_rest(log)
                 # A container that has closed its output runs on: ask ever less often.
                 patience = min(_LINGER, 2 * patience)
-            state = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)[
-                "State"
-            ]
-        except (NoSuchThing, Refused) as error:
+            about = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
+            state = about["State"]
+            code = int(state.get("ExitCode", -1))
+            oom = bool(state.get("OOMKilled"))
+            if code == _KILLED and not (oom or self._destroyed):
+                # The daemon (20.10) may hear of the end before it hears of the memory.
+                oom = self._docker.was_out_of_memory(self.container_id, since)
+        except (NoSuchThing, Refused, Down) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         self._since = str(state.get("StartedAt") or "")
-        code = int(state.get("ExitCode", -1))
         detail = str(state.get("Error") or "") or explain_exit(code, log.last_words())
-        return Exited(process.name, run, code, 0, bool(state.get("OOMKilled")), detail)
+        return Exited(process.name, run, code, 0, oom, detail)
 
     def _has_ended(self, patience: float) -> bool:
         """Returns whether the container ends within ``patience`` seconds, its output all taken.

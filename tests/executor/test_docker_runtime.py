@@ -143,7 +143,7 @@ def test_several_processes_share_one_container(
             "d1",
             process("echo from a > /tmp/file; hostname", name="a"),
             process(
-                "cat /tmp/file; hostname; trap 'exit 0' TERM; while :; do sleep 0.05; done", name="b"
+                "trap 'exit 0' TERM; cat /tmp/file; hostname; while :; do sleep 0.05; done", name="b"
             ),
             process("cat /tmp/file", name="f", final=True),
             task={"constraints": [{"order": ["a", "b"]}]},
