@@ -17,6 +17,7 @@ from framework.core.messages import Command
 from framework.core.scheduler import Scheduler
 from framework.election import FRAMEWORK, Standing
 from framework.lease import Lease, Permit
+from framework.mesos.backoff import Backoff
 from framework.model.errors import GatewayError, Invalid, Unavailable
 from framework.model.jobs import JobKey
 from framework.service import Listener, SchedulerService
@@ -27,8 +28,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How long one that could not lead, or was deposed by a stranger, lets the others try.
+# How long one that could not lead lets the others try, at first and at most. One that was deposed by
+# a stranger does so for as long as that.
 _REST_SECONDS = 10.0
+_SHORT_REST_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 # A client that comes back after this finds a leader, as a rule.
 _RETRY_AFTER = 2
@@ -74,6 +77,7 @@ class Replica:
         self._service: SchedulerService | None = None
         self._lease: Lease | None = None
         self._failure: str | None = None
+        self._rest = Backoff(_SHORT_REST_SECONDS, _REST_SECONDS)
         self._seen: tuple[bool, str | None] = (False, None)
         self._listeners: tuple[Listener, ...] = ()
         self._watchers: tuple[Callable[[], None], ...] = ()
@@ -247,8 +251,9 @@ class Replica:
         except GatewayError as error:
             self._failure = f"this replica was elected and cannot lead: {error}"
             logger.error("%s", self._failure)
-            self._election.resign(_REST_SECONDS)
+            self._election.resign(self._rest.next())
             return
+        self._rest.reset()
         self._lease, self._service, self._failure = lease, service, None
         self.terms += 1
         logger.info("leading, in epoch %d", service.status().epoch)

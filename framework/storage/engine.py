@@ -21,6 +21,8 @@ from framework.model.errors import Invalid
 _CONNECT = 3
 _STATEMENT = 5
 _TRANSACTION = 10.0
+# A leader that is stopped in the middle of a commit must let go of its lock before another is elected.
+_IDLE = 4
 # How long SQLite waits for another's lock, in seconds; the service tries again after that.
 _BUSY = 2.0
 # Set on a connection that only reads: its transaction takes no lock.
@@ -89,7 +91,7 @@ def make_engine(url: sa.URL) -> sa.Engine:
             "connect_timeout": _CONNECT,
             "application_name": "mesos-gateway",
             "options": f"-c statement_timeout={_STATEMENT}s -c lock_timeout={_STATEMENT}s "
-            f"-c idle_in_transaction_session_timeout={2 * _STATEMENT}s -c synchronous_commit=on",
+            f"-c idle_in_transaction_session_timeout={_IDLE}s -c synchronous_commit=on",
         }
     try:
         engine = sa.create_engine(url, **options)

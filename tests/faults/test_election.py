@@ -13,15 +13,16 @@ from kazoo.client import KazooClient
 
 from framework.core.messages import KillTasks
 from framework.election import Election, Standing, first_of
-from framework.lease import Lease
+from framework.lease import SESSION_SECONDS, Lease
 from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
-from framework.storage import Fenced
+from framework.storage import Fenced, Storage, StorageUnavailable
 from tests.faults.replicas import SESSION, Member, create, fresh_path, took
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import eventually
+from tests.postgres import Postgres
 from tests.zookeeper import ZooKeeper
 
 MakeMember = Callable[[str], Member]
@@ -227,6 +228,36 @@ def test_a_commit_held_up_until_another_leads_is_refused(
     wanted = second.replica.query(lambda core: core.counts()).result(5)
     eventually(lambda: len(cluster.running) == sum(wanted.tasks.values()))
     assert len(cluster.launched) == len(set(cluster.launched))
+
+
+def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
+    postgres: Postgres,
+) -> None:
+    """PostgreSQL ends what it began, before the session with ZooKeeper is over; nobody waits for it."""
+    url = postgres.new_database()
+    stopped, heir = Storage(url), Storage(url)
+    try:
+        epoch = stopped.claim_epoch()
+        stopped.load()
+        heir.load()
+        began, claimed = time.monotonic(), 0
+
+        def commit() -> None:
+            nonlocal claimed
+            with stopped._transaction() as connection:
+                stopped._fence(connection, epoch)
+                # Here it stops. The other one would be elected after six seconds.
+                claimed = heir.claim_epoch()
+
+        with pytest.raises(StorageUnavailable):
+            commit()
+        assert claimed == epoch + 1
+        assert 3 < time.monotonic() - began < SESSION_SECONDS
+        with pytest.raises(Fenced):
+            stopped.commit((), epoch)
+    finally:
+        stopped.close()
+        heir.close()
 
 
 # -- F11: ZooKeeper goes away ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import threading
 import time
 import urllib.request
@@ -49,6 +50,7 @@ class Fleet:
 
     def __init__(self, directory: Path, mesos: Server, zookeeper: str, state: str = "") -> None:
         self._directory = directory
+        self.file = None if state else directory / "shared.db"
         self._options = [
             f"--master={mesos.address}",
             f"--state={state or directory / 'shared.db'}",
@@ -182,6 +184,25 @@ def listed(fleet: Fleet, number: int) -> int:
     return 0
 
 
+def freeze(fleet: Fleet, pid: int) -> None:
+    """SIGSTOP; not while it holds the lock of a SQLite file, which nobody can take from it."""
+    os.kill(pid, signal.SIGSTOP)
+    while fleet.file is not None and locked(fleet.file):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+        os.kill(pid, signal.SIGSTOP)
+
+
+def locked(file: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(file, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
 def strike(fleet: Fleet, fault: str, promises: Promises) -> float:
     """Does ``fault`` to the leader; returns after how many seconds the other one answered for both."""
     leader = fleet.leader()
@@ -193,7 +214,7 @@ def strike(fleet: Fleet, fault: str, promises: Promises) -> float:
     elif fault == "terminate":
         assert fleet.servers[leader].stop() == 0
     else:
-        os.kill(process.pid, signal.SIGSTOP)
+        freeze(fleet, process.pid)
     if fault == "blink":
         time.sleep(FAULTS[fault] * SESSION_SECONDS)
         os.kill(process.pid, signal.SIGCONT)
