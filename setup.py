@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gateway*", "framework*", "executor*"]),
-    package_data={"": ["py.typed"]},
+    package_data={"": ["py.typed"], "gateway.api.reference": ["page.html", "page.css"]},
     install_requires=[
         "tornado>=6.5.10",
         "pymesos==0.3.15",
@@ -37,6 +37,8 @@ setup(
             # pytest-tornado 0.8.1 imports pkg_resources, which later releases have dropped.
             "setuptools<81",
             "hypothesis>=6.150",
+            "schemathesis>=4.20,<5",
+            "PyYAML>=6",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],

@@ -43,12 +43,13 @@ class Report:
     results: list[Result] = field(default_factory=list)
     samples: dict[str, list[float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
     def as_json(self) -> dict[str, Any]:
         return {
             "results": [asdict(result) for result in self.results],
             "samples": self.samples,
-            "machine": machine(),
+            "machine": {**machine(), "load": round(self.load, 2)},
             "notes": self.notes,
         }
 
@@ -89,7 +90,6 @@ def machine() -> dict[str, Any]:
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
         "commit": commit(),
         "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

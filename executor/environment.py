@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)\s*([a-z]+)\s*")
 _UNITS = {
     "ns": 1e-9,
     "us": 1e-6,

@@ -292,6 +292,7 @@ class TaskRunner:
             sandbox=self.context.sandbox,
             container_id=self._runtime.container_id,
             processes={name: self._process_report(name) for name in self._plan.processes},
+            trouble=self._runtime.trouble,
         )
         data = msgspec.json.encode(report)
         self._report(

@@ -236,12 +236,14 @@ class TaskReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``sandbox`` is the task's directory as an absolute path on the agent; the stdout of run ``n`` of
     process ``p`` lies at ``{sandbox}/.logs/{p}/{n}/stdout`` (stderr beside it), rotated files with
-    ``.1``, ``.2`` … appended, newest first. ``container_id`` is Docker's.
+    ``.1``, ``.2`` … appended, newest first. ``container_id`` is Docker's. ``trouble`` is what keeps the
+    agent from running such tasks at all (its Docker daemon does not answer): "" nothing, None unknown.
     """
 
     sandbox: str = ""
     container_id: str = ""
     processes: dict[str, Any] = {}
+    trouble: str | None = None
 
 
 def log_path(sandbox: str, process: str, run: int, stream: str) -> str:

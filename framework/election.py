@@ -10,6 +10,7 @@ the node which made it one is gone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
@@ -28,6 +29,8 @@ from framework.mesos.masters import ZooKeeperUrl
 
 logger = logging.getLogger(__name__)
 
+# Beside the candidates: the id of the framework that they run.
+FRAMEWORK = "framework"
 # Of the session: how often it is confirmed, and how long a confirmation holds.
 _BEAT = 1 / 6
 _HOLDS = 2 / 3
@@ -100,6 +103,8 @@ class Election:
         self._lock = threading.Lock()
         self._rest_until = float("-inf")
         self._resigning = False
+        self._framework: str | None = None
+        self._remembering: str | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="election", daemon=True)
@@ -127,6 +132,17 @@ class Election:
         self._rest_until = self._clock() + rest
         self._resigning = True
         self._news.set()
+
+    @property
+    def framework(self) -> str | None:
+        """The framework that the replicas run, as ZooKeeper has it; known to whoever leads."""
+        return self._framework
+
+    def remember(self, framework: str) -> None:
+        """Has ZooKeeper know the framework that the replicas run; for whoever leads."""
+        if framework != self._framework:
+            self._remembering = framework
+            self._news.set()
 
     def _hear(self, state: str) -> None:
         """Kazoo's thread tells how the connection is: nothing is done without one."""
@@ -203,7 +219,24 @@ class Election:
         if self._first is None or self._first.node != node:
             data, stat = self._ask(client.get_async(f"{path}/{node}"))
             self._first = _First(node, stat.ephemeralOwner, data.decode("utf-8", "replace"))
+        if self._first.session == session:
+            self._keep_framework(new=self._node != node)
         return self._first
+
+    def _keep_framework(self, new: bool) -> None:
+        """Reads which framework it is, for a ``new`` leader; writes it if that has been asked for."""
+        node = f"{self._where.path}/{FRAMEWORK}"
+        if new:
+            self._framework, self._remembering = None, None
+            with contextlib.suppress(NoNodeError):
+                self._framework = self._ask(self.client.get_async(node))[0].decode("utf-8", "replace")
+        framework = self._remembering
+        if framework is not None:
+            try:
+                self._ask(self.client.set_async(node, framework.encode()))
+            except NoNodeError:
+                self._ask(self.client.create_async(node, framework.encode()))
+            self._framework, self._remembering = framework, None
 
     def _ask(self, pending: Any) -> Any:
         """Returns what kazoo answers, within a beat: whoever leads must know in time that he may not."""

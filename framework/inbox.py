@@ -72,6 +72,11 @@ class QueryItem:
 Item = EventItem | CommandItem | QueryItem
 
 
+def queries(items: Sequence[Item]) -> list[QueryItem]:
+    """Returns those of ``items`` that only ask."""
+    return [item for item in items if isinstance(item, QueryItem)]
+
+
 class Inbox:
     """Two lanes, each first in, first out: users first, then Mesos. Any thread puts, one takes.
 
@@ -84,9 +89,16 @@ class Inbox:
         self._mesos: deque[Item] = deque()
         self._condition = threading.Condition()
         self._closed = False
+        # Whether there was a command among the last things taken.
+        self._asked = False
 
     def __len__(self) -> int:
         return len(self._users) + len(self._mesos)
+
+    @property
+    def nothing_asked(self) -> bool:
+        """No user's request is queued, nor among what was taken since the last :meth:`take`."""
+        return not self._users and not self._asked
 
     @property
     def closed(self) -> bool:
@@ -116,11 +128,13 @@ class Inbox:
     def take(self, seconds: float, limit: int | None) -> list[Item]:
         """Returns what is queued, at most ``limit``; waits for something, for ``seconds`` at most."""
         with self._condition:
+            self._asked = False
             self._condition.wait_for(lambda: len(self) or self._closed, seconds)
             taken: list[Item] = []
             for lane in (self._users, self._mesos):
                 count = len(lane) if limit is None else min(limit - len(taken), len(lane))
                 taken += [lane.popleft() for _ in range(count)]
+            self._asked = any(isinstance(item, CommandItem) for item in taken)
             return taken
 
     def close(self) -> None:

@@ -15,12 +15,13 @@ from typing import Any, Protocol, TypeVar
 
 from framework.core.messages import Command
 from framework.core.scheduler import Scheduler
-from framework.election import Standing
+from framework.election import FRAMEWORK, Standing
 from framework.lease import Lease, Permit
-from framework.model.errors import GatewayError, Unavailable
+from framework.model.errors import GatewayError, Invalid, Unavailable
 from framework.model.jobs import JobKey
-from framework.service import Listener, SchedulerService, ServiceStatus
-from framework.storage import StoredEvent
+from framework.service import Listener, SchedulerService
+from framework.status import ServiceStatus
+from framework.storage import Storage, StoredEvent
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +48,29 @@ class Candidate(Protocol):
 
     def resign(self, rest: float) -> None: ...
 
+    @property
+    def framework(self) -> str | None: ...
+
+    def remember(self, framework: str) -> None: ...
+
 
 class Replica:
     """Has a :class:`SchedulerService` for each time that it leads, and passes requests to it.
 
     ``make_election`` is given what to call when the standing has changed; ``make_service`` builds a
-    service that acts only while its permit allows; ``read_events`` is ``Storage.events_after``.
+    service that acts only while its permit allows; ``storage`` is what that service writes to.
     """
 
     def __init__(
         self,
         make_election: Callable[[Callable[[], None]], Candidate],
         make_service: Callable[[Permit], SchedulerService],
-        read_events: Callable[..., list[StoredEvent]],
+        storage: Storage,
     ) -> None:
         self._news = threading.Event()
         self._election = make_election(self._news.set)
         self._make_service = make_service
-        self._read_events = read_events
+        self._storage = storage
         self._service: SchedulerService | None = None
         self._lease: Lease | None = None
         self._failure: str | None = None
@@ -124,9 +130,10 @@ class Replica:
         if service is not None:
             return service.status()
         problem = self.problem
+        problems = tuple(dict.fromkeys(text for text in (problem, self._failure) if text))
         return ServiceStatus(
             ready=problem is None,
-            problems=() if problem is None else (problem,),
+            problems=() if problem is None else problems,
             framework_id=None,
             master=None,
             epoch=0,
@@ -147,6 +154,11 @@ class Replica:
         """See :meth:`SchedulerService.query`."""
         service = self._service
         return service.query(read) if service is not None else self._refused()
+
+    def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
+        """See :meth:`SchedulerService.glance`."""
+        service = self._service
+        return service.glance(read) if service is not None else None
 
     def unavailable(self) -> Unavailable:
         """Returns what to tell a client whose request cannot be answered here."""
@@ -179,7 +191,7 @@ class Replica:
         key: JobKey | None = None,
     ) -> list[StoredEvent]:
         """See :meth:`Storage.events_after`."""
-        return self._read_events(sequence, limit, cluster=cluster, role=role, key=key)
+        return self._storage.events_after(sequence, limit, cluster=cluster, role=role, key=key)
 
     # -- its life ----------------------------------------------------------------------------------
 
@@ -220,6 +232,8 @@ class Replica:
             self._failure = service.ended
             self._step_down(service.ended)
             self._election.resign(_REST_SECONDS)
+        elif service is not None and (framework := service.status().framework_id) is not None:
+            self._election.remember(framework)
         if self._service is None and standing.lease is not None and standing.lease.refusal() is None:
             self._lead(standing.lease)
         self._tell_watchers()
@@ -228,6 +242,7 @@ class Replica:
         service = self._make_service(lease)
         service.subscribe(self._tell)
         try:
+            self._check_state()
             service.start()
         except GatewayError as error:
             self._failure = f"this replica was elected and cannot lead: {error}"
@@ -237,6 +252,21 @@ class Replica:
         self._lease, self._service, self._failure = lease, service, None
         self.terms += 1
         logger.info("leading, in epoch %d", service.status().epoch)
+
+    def _check_state(self) -> None:
+        """Raises :class:`Invalid` if the state is not the one that the other replicas share.
+
+        With a state of its own this replica would make a new framework, and the tasks of the present
+        one would be nobody's.
+        """
+        known, stored = self._election.framework, self._storage.framework_id()
+        if known is not None and known != stored:
+            raise Invalid(
+                f"the replicas run the framework {known}, and the state here "
+                + (f"belongs to {stored}" if stored else "knows none")
+                + ": all must have the same --state. If the framework was replaced on purpose, "
+                f"delete the node {FRAMEWORK!r} below the path of --ha in ZooKeeper"
+            )
 
     def _step_down(self, why: str) -> None:
         service, self._service, self._lease = self._service, None, None

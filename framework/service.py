@@ -22,12 +22,13 @@ from framework.clock import Clock
 from framework.core.messages import Command, Counts, Event, Snapshot, Tick
 from framework.core.scheduler import Scheduler, Session
 from framework.core.settings import Settings
-from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem
+from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem, queries
 from framework.lease import Always, Permit
 from framework.mesos.backoff import Backoff
 from framework.mesos.interface import Driver, Sink
 from framework.model.errors import GatewayError, Unavailable
 from framework.model.jobs import JobKey
+from framework.status import ServiceStatus, Timing
 from framework.storage import Fenced, Storage, StorageUnavailable, StoredEvent
 from framework.turn import InternalError, Turn
 
@@ -53,34 +54,6 @@ _BROKEN_SECONDS = 60.0
 def make_scheduler(settings: Settings, snapshot: Snapshot) -> Scheduler:
     """Returns the core that goes on from ``snapshot``."""
     return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()))
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """How often something was done, and how long it took, in seconds."""
-
-    count: int = 0
-    total: float = 0.0
-    longest: float = 0.0
-
-    def plus(self, seconds: float) -> Timing:
-        return Timing(self.count + 1, self.total + seconds, max(self.longest, seconds))
-
-
-class ServiceStatus(msgspec.Struct, frozen=True):
-    """``problems``: sentences; ready without any. ``counts`` are the core's, at most a second old.
-
-    ``durations``: ``wait`` (in the queue), ``handle`` and ``commit`` (of a turn).
-    """
-
-    ready: bool
-    problems: tuple[str, ...]
-    framework_id: str | None
-    master: str | None
-    epoch: int
-    queued: int
-    counts: Counts | None
-    durations: dict[str, Timing]
-    mesos: dict[str, int]
 
 
 class SchedulerService:
@@ -111,6 +84,8 @@ class SchedulerService:
         self._listeners: tuple[Listener, ...] = ()
         self._listeners_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        # Held while the core is ahead of the storage, and while somebody reads it.
+        self._turning = threading.Lock()
         self._core: Scheduler | None = None
         self._session: Session | None = None
         self._driver: Driver | None = None
@@ -133,7 +108,7 @@ class SchedulerService:
         """Takes the state over and starts. Raises what the storage raises if it cannot be read."""
         self._epoch = self._storage.claim_epoch()
         snapshot = self._storage.load()
-        self._clock.not_before(_latest(snapshot))
+        self._clock.not_before(snapshot.latest)
         self._core = self._make_core(self._settings, snapshot)
         self._counts = self._core.counts()
         self._driver = self._make_driver(self._receive, snapshot.framework_id)
@@ -163,13 +138,30 @@ class SchedulerService:
         return future
 
     def query(self, read: Callable[[Scheduler], T]) -> Future[T]:
-        """Returns a future of ``read(core)``, run on the service's thread between two turns.
+        """Returns a future of ``read(core)``, run between two turns: it sees exactly what is durable.
 
-        So it sees exactly what is durable. ``read`` must be quick and must not keep the core.
+        It is run here and now if nothing is under way, otherwise on the service's thread. ``read``
+        must be quick and must neither keep nor change the core.
         """
+        at_once = self.glance(read)
+        if at_once is not None:
+            return at_once
         future: Future[T] = Future()
         self._enqueue(QueryItem(read, future, time.monotonic()), future)
         return future
+
+    def glance(self, read: Callable[[Scheduler], T]) -> Future[T] | None:
+        """Returns a future of ``read(core)`` that is done, as :meth:`query`; None if that must wait."""
+        if not self._inbox.nothing_asked or not self._turning.acquire(blocking=False):
+            return None
+        try:
+            if self._ended or self._outage or self._permit.refusal() is not None:
+                return None
+            future: Future[T] = Future()
+            QueryItem(read, future, 0.0).answer(self._core)
+            return future
+        finally:
+            self._turning.release()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Has ``listener`` called with every event once it is durable, in order; returns the undo.
@@ -281,6 +273,10 @@ class SchedulerService:
         return min(longest, max(0.001, deadline - self._clock.now()))
 
     def _turn(self, items: Sequence[Item]) -> None:
+        with self._turning:
+            self._take_turn(items)
+
+    def _take_turn(self, items: Sequence[Item]) -> None:
         if self._ended is None and self._outage is not None:
             self._try_again()
         if self._ended is not None or self._outage is not None:
@@ -288,15 +284,15 @@ class SchedulerService:
             return
         # A reader waits for what was asked for before he asked, not for what Mesos has told.
         first = next((n for n, item in enumerate(items) if isinstance(item, CommandItem)), len(items))
-        for query in _queries(items[:first]):
+        for query in queries(items[:first]):
             query.answer(self._core)
         turn, began = Turn(), time.monotonic()
         self._handle(items, turn)
         if self._commit(turn):
-            for query in _queries(items[first:]):
+            for query in queries(items[first:]):
                 query.answer(self._core)
         else:
-            self._refuse(_queries(items[first:]))
+            self._refuse(queries(items[first:]))
         wanted = self._budget * _TURN_SECONDS / max(time.monotonic() - began, _LEAST_SECONDS)
         self._budget = min(_TURN_SECONDS, max(_LEAST_SECONDS, wanted))
 
@@ -449,15 +445,3 @@ class SchedulerService:
         now = time.monotonic()
         if self._uncounted and self._core is not None and now - self._counted_at >= _COUNT_SECONDS:
             self._counts, self._counted_at, self._uncounted = self._core.counts(), now, False
-
-
-def _queries(items: Sequence[Item]) -> list[QueryItem]:
-    return [item for item in items if isinstance(item, QueryItem)]
-
-
-def _latest(snapshot: Snapshot) -> float:
-    """Returns the latest time that anything in the state was stamped with."""
-    moments = [task.since for task in snapshot.tasks]
-    moments += [job.created_at for job in snapshot.jobs]
-    moments += [event.at for update in snapshot.updates for event in update.events]
-    return max(moments, default=0.0)

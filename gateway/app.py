@@ -12,13 +12,15 @@ from tornado.web import Application, RequestHandler
 from gateway.api.alpha import instances, jobs
 from gateway.api.http import Route
 from gateway.api.ops import events, status
+from gateway.api.reference import handlers as reference
 from gateway.api.resource import Resource
 from gateway.context import Gateway
 
 log = logging.getLogger("gateway.access")
 
 # First match wins: what is fixed stands before what is not.
-ROUTES: tuple[Route, ...] = (*status.ROUTES, *events.ROUTES, *jobs.ROUTES, *instances.ROUTES)
+APIS: tuple[Route, ...] = (*status.ROUTES, *events.ROUTES, *jobs.ROUTES, *instances.ROUTES)
+ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 
 def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:

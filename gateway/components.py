@@ -16,6 +16,7 @@ from framework.lease import Always, Permit
 from framework.local.launcher import LocalMesos
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
+from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Invalid
 from framework.replica import Replica
 from framework.service import SchedulerService
@@ -55,6 +56,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     not start.
     """
     mode = _mode(options.application)
+    zookeeper = standby.zookeeper(options)
     rules = read_policy(options.policy) if options.policy else Policy()
     limits = Limits(source_bytes=min(Limits().source_bytes, options.max_body))
     processes = options.parallel if mode == "process" else min(options.parallel, os.cpu_count() or 1)
@@ -64,7 +66,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     )
     pool = Pool(mode, options.parallel, commands)
     metrics = Metrics()
-    service = _service(options, stack) if options.executor == "internal" else None
+    service = _service(options, zookeeper, stack) if options.executor == "internal" else None
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica)
     # After the service, so that nothing waits for it when the pool's threads are joined.
@@ -151,9 +153,10 @@ def _registry(options: Options, service: SchedulerService | Replica | None, pool
     )
 
 
-def _service(options: Options, stack: contextlib.ExitStack) -> SchedulerService | Replica:
+def _service(
+    options: Options, zookeeper: ZooKeeperUrl | None, stack: contextlib.ExitStack
+) -> SchedulerService | Replica:
     """Starts the scheduler, and the embedded Mesos before it; ends both without a TEARDOWN."""
-    zookeeper = standby.zookeeper(options)
     framework = framework_settings(options)
     framework.check()
     executor = executor_settings(options)

@@ -59,6 +59,8 @@ class Forwarder:
 
     def __init__(self, replica: Standby) -> None:
         self._replica = replica
+        # Made once: it reads all authorities that the system trusts (and SSL_CERT_FILE).
+        self._tls = ssl.create_default_context()
         self._flights: dict[_Flight, str] = {}
 
     @property
@@ -95,7 +97,9 @@ class Forwarder:
         """
         if len(self._flights) >= _MOST:
             raise Unavailable(f"{_MOST} requests wait for the leader already", retry_after=1)
-        flight = _Flight(leader, request.method or "", lambda: self._flights.pop(flight, None))
+        flight = _Flight(
+            leader, request.method or "", self._tls, lambda: self._flights.pop(flight, None)
+        )
         self._flights[flight] = leader
         handed_over = False
         try:
@@ -139,9 +143,12 @@ def _kept(headers: HTTPHeaders, dropped: set[str]) -> tuple[tuple[str, str], ...
 class _Flight:
     """One request on its way to the leader and back, on a connection of its own."""
 
-    def __init__(self, leader: str, method: str, landed: Callable[[], object]) -> None:
+    def __init__(
+        self, leader: str, method: str, tls: ssl.SSLContext, landed: Callable[[], object]
+    ) -> None:
         self._leader = leader
         self._method = method
+        self._tls = tls
         self._landed = landed
         self._stream: IOStream | None = None
         self._receiver = _Receiver()
@@ -149,7 +156,7 @@ class _Flight:
 
     async def send(self, uri: str, headers: HTTPHeaders, body: bytes) -> None:
         where = urllib.parse.urlsplit(self._leader)
-        tls = ssl.create_default_context() if where.scheme == "https" else None
+        tls = self._tls if where.scheme == "https" else None
         port = where.port or (443 if tls else 80)
         headers["Host"] = where.netloc
         try:

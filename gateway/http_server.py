@@ -11,7 +11,8 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 from tornado.web import Application
 
-from gateway.api.resource import DRAINED, json_text
+from gateway.api.http import json_text
+from gateway.api.resource import DRAINED
 
 # What tornado.http1connection writes to whoever does not speak HTTP.
 _BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"

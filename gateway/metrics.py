@@ -131,6 +131,7 @@ def _counts(counts: Any) -> Iterable[Metric]:
         counts.unanswered,
     )
     yield _gauge("agents", "Agents whose offers have been seen", counts.agents)
+    yield _gauge("agents_in_trouble", "Agents whose Docker does not answer", len(counts.troubles))
     yield _gauge("driver_connected", "1 when Mesos has accepted the framework", float(counts.registered))
 
 

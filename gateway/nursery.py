@@ -120,7 +120,7 @@ def _limit_processor(seconds: float) -> None:
 
 def _answer(request: bytes) -> bytes:
     try:
-        function, args, timeout = pickle.loads(request)
+        function, args, timeout = pickle.loads(request)  # noqa: S301 - from our own parent, by a pipe
         _limit_processor(timeout)
         outcome: tuple[str, Any] = ("result", function(*args))
         return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
@@ -135,7 +135,7 @@ def _pickled_error(error: BaseException) -> bytes:
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         message = pickle.dumps(("error", error), pickle.HIGHEST_PROTOCOL)
-        pickle.loads(message)
+        pickle.loads(message)  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - any of its methods may fail; its words do not
         substitute = RuntimeError(f"{type(error).__name__}: {error}")
         substitute.add_note("".join(traceback.format_exception(error)))

@@ -5,7 +5,7 @@ Every method blocks until the answer is certain and is run in the execution pool
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -130,7 +130,7 @@ class Operations:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    def list_jobs(self, cluster: str, role: str) -> list[str]:
+    def list_jobs(self, cluster: str, role: str) -> Sequence[str]:
         return self._backend(cluster).list_jobs(role)
 
     def list_cluster(self, cluster: str, visible: frozenset[str] | None = None) -> list[str]:
@@ -138,6 +138,10 @@ class Operations:
         backend = self._backend(cluster)
         roles = [role for role in backend.list_roles() if visible is None or role in visible]
         return sorted(key for role in roles for key in backend.list_jobs(role))
+
+    def glance(self, key: JobKey) -> JobView | None:
+        """Returns what :meth:`job` does if it is at hand; the one method that never blocks."""
+        return self._backend(key.cluster).glance_job(key)
 
     def job(self, key: JobKey) -> JobView:
         return self._backend(key.cluster).get_job(key)

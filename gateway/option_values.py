@@ -13,6 +13,7 @@ from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
 from gateway.auth.rates import Rate
 
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 - refused where one is to be named
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
@@ -147,12 +148,20 @@ def _without_password(url: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", url)
 
 
+def session(value: str) -> float:
+    """What ZooKeeper grants: by default 2 to 20 of its ticks of 2 seconds."""
+    number = seconds(value)
+    if not 2 <= number <= 40:
+        raise ValueError(f"{value!r} is not between 2 and 40 seconds")
+    return number
+
+
 def advertised(value: str) -> str:
     """``host:port``, where the other replicas can reach this one."""
     try:
         address = Address.parse(value)
     except Invalid:
         address = None
-    if address is None or not value.endswith(f":{address.port}") or address.host in ("0.0.0.0", "::"):
+    if address is None or not value.endswith(f":{address.port}") or address.host in _EVERY:
         raise ValueError(f"{value!r} is not where others can reach this one; write HOST:PORT")
     return str(address)

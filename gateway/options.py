@@ -192,7 +192,7 @@ class Options:
         SESSION_SECONDS,
         "a leader that ZooKeeper has not heard of for so many seconds is replaced",
         group="Replicas",
-        read=values.seconds,
+        read=values.session,
         shows="SECONDS",
     )
     local_agents: int = _option(

@@ -28,6 +28,8 @@ def zookeeper(options: Options) -> ZooKeeperUrl | None:
         if options.advertise is not None:
             raise Invalid("--advertise is for several gateways, which --ha zk://host:2181/gateway makes")
         return None
+    if options.executor == "external":
+        raise Invalid("--ha is for the gateway's own scheduler, which --executor external lacks")
     if options.master == "local":
         raise Invalid(
             "--ha needs a Mesos that all replicas share: give --master HOST:PORT; bin/local-mesos "
@@ -62,7 +64,7 @@ def make_replica(
     return Replica(
         lambda changed: Election(place, own_url(options), changed, session=options.ha_session),
         make_service,
-        storage.events_after,
+        storage,
     )
 
 

@@ -213,7 +213,7 @@ class WorkerProcesses:
         except (OSError, EOFError):
             raise self._obituary(worker, timeout) from None
         worker.runs += 1
-        outcome: tuple[str, Any] = pickle.loads(answer)
+        outcome: tuple[str, Any] = pickle.loads(answer)  # noqa: S301 - from our own child, by a pipe
         return outcome
 
     def _obituary(self, worker: _Worker, timeout: float) -> GatewayError:

@@ -142,6 +142,10 @@ class Runtime(Protocol):
     @property
     def container_id(self) -> str: ...
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps this agent from running any such task: "" nothing, None: not known."""
+
 
 _MISSING = (
     re.compile(r"exec (\S+) failed: No such file or directory$"),  # docker-init, which is tini

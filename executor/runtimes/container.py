@@ -78,7 +78,7 @@ class DockerRuntime:
         self._name = container_name(context.payload.task_id)
         self._pids: dict[str, int] = {}
         self._followers: list[threading.Thread] = []
-        self._outage = False
+        self.trouble: str | None = None
         self._outages = 0
         self._output = Output()
         self._complete = False
@@ -426,13 +426,13 @@ class DockerRuntime:
                     raise CannotRun(
                         f"no answer from the Docker daemon for {patience:g} s: {error}"
                     ) from error
-                if not self._outage:
-                    self._outage = True
+                if not self.trouble:
+                    self.trouble = f"the Docker daemon does not answer: {error}"
                     self._outages += 1
                     self._notify(Waiting(f"waiting for the Docker daemon: {error}"))
                 time.sleep(_RETRY_PAUSE)
             else:
-                if self._outage:
-                    self._outage = False
+                before, self.trouble = self.trouble, ""
+                if before:
                     self._notify(Waiting("the Docker daemon answers again"))
                 return result

@@ -32,6 +32,6 @@ def open_to(sandbox: str, user: str) -> None:
         if name.isdigit() and os.geteuid() == 0:
             os.chown(sandbox, int(name), int(group) if group.isdigit() else -1)
         else:
-            os.chmod(sandbox, 0o1777)
+            os.chmod(sandbox, 0o1777)  # noqa: S103 - its user has no number here
     except OSError as error:
         raise CannotRun(f"the sandbox cannot be given to user {user}: {error}") from error

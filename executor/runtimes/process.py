@@ -102,6 +102,7 @@ class ProcessRuntime:
     """See :class:`executor.runtimes.base.Runtime`. Memory is watched, not limited by the kernel."""
 
     container_id = ""
+    trouble = None
 
     def __init__(self, context: TaskContext, notify: Notify, zygote: Zygote, watch: MemoryWatch) -> None:
         self._context = context
@@ -240,7 +241,7 @@ class ProcessRuntime:
             "USER": self._account.name,
             "LOGNAME": self._account.name,
             "LANG": "C.UTF-8",
-            "TMPDIR": "/tmp",
+            "TMPDIR": "/tmp",  # noqa: S108 - what the job model says
             **task_environment(context, context.sandbox),
             OWNER_VARIABLE: context.owner,
         }

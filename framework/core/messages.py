@@ -230,6 +230,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     updates: tuple[Update, ...] = ()
     framework_id: str | None = None
 
+    @property
+    def latest(self) -> float:
+        """The latest time that anything here was stamped with; 0.0 if there is nothing."""
+        moments = [task.since for task in self.tasks]
+        moments += [job.created_at for job in self.jobs]
+        moments += [event.at for update in self.updates for event in update.events]
+        return max(moments, default=0.0)
+
 
 class PendingReason(msgspec.Struct, frozen=True):
     """Why a task is not placed: ``reason`` for people, and how many agents gave it.
@@ -267,6 +275,14 @@ class Plan(msgspec.Struct, frozen=True):
     unchanged: tuple[int, ...] = ()
 
 
+class AgentTrouble(msgspec.Struct, frozen=True):
+    """What keeps an agent from running tasks: "the Docker daemon does not answer: …", ``at`` last."""
+
+    host: str
+    text: str
+    at: float
+
+
 class Counts(msgspec.Struct, frozen=True):
     """How much there is of what. ``tasks`` by state, each of them, those of the history included.
 
@@ -283,3 +299,4 @@ class Counts(msgspec.Struct, frozen=True):
     unanswered: int = 0
     placed: int = 0
     looks: int = 0
+    troubles: tuple[AgentTrouble, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from framework.core.matching import Room, count_ports
+from framework.core.messages import AgentTrouble
 from framework.core.settings import Settings
 from framework.model.cluster import Offer
 
@@ -44,6 +45,7 @@ class OfferBook:
     """Holds offers, each for at most ``offer_hold_secs``.
 
     ``alive``: agents heard of since the last registration, so that the master knows them.
+    ``troubles``: what tasks have last said of their agents.
     ``cursors``: where on each agent the search for free ports goes on.
     """
 
@@ -51,6 +53,7 @@ class OfferBook:
         self.held: dict[str, Held] = {}
         self.agents: dict[str, Agent] = {}
         self.alive: set[str] = set()
+        self.troubles: dict[str, AgentTrouble] = {}
         self.cursors: dict[str, int] = {}
         self._settings = settings
         self._agent_of: dict[str, str] = {}
@@ -104,6 +107,7 @@ class OfferBook:
         self.agents.pop(agent_id, None)
         self.cursors.pop(agent_id, None)
         self.alive.discard(agent_id)
+        self.troubles.pop(agent_id, None)
 
     def void(self) -> None:
         """The connection has changed: no offer is valid, no agent is known to be there."""

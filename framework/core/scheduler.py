@@ -332,6 +332,14 @@ class Scheduler:
         """Returns the role's jobs that want something or have an active task, sorted."""
         return self._views.list_jobs(cluster, role)
 
+    def job_names(self, cluster: str, role: str) -> tuple[str, ...]:
+        """Returns the same jobs as texts, sorted as texts; cheap while they stay the same."""
+        return self._views.job_names(cluster, role)
+
+    def is_live(self, key: JobKey) -> bool:
+        """Whether the job wants something or has an active task."""
+        return self._views.is_live(key)
+
     def list_roles(self, cluster: str) -> list[str]:
         """Returns the roles that have such jobs, sorted."""
         return self._views.list_roles(cluster)
@@ -339,6 +347,10 @@ class Scheduler:
     def get_job(self, key: JobKey) -> JobView:
         """Returns all there is of a job; raises :class:`NotFound`."""
         return self._views.get_job(key)
+
+    def glance(self, key: JobKey) -> JobView | None:
+        """Returns what :meth:`get_job` does if that is a matter of microseconds, else None."""
+        return self._views.glance(key)
 
     def plan(self, spec: JobSpec, instances: tuple[int, ...] | None = None) -> Plan:
         """Returns what an update to ``spec`` (a create, if there is no such job) would do.

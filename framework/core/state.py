@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from framework.core.changes import Changes
+from framework.core.live import LiveJobs
 from framework.core.messages import Job, Snapshot
 from framework.model.jobs import JobKey, TaskConfig
 from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
@@ -83,7 +84,7 @@ class State:
         self.updating: dict[JobKey, None] = {}
         self.by_state: Counter[TaskState] = Counter()
         self.by_agent: dict[str, dict[str, None]] = {}
-        self.live: dict[tuple[str, str], set[JobKey]] = {}
+        self.live: dict[tuple[str, str], LiveJobs] = {}
         self.groups: dict[Group, None] = {}
         self.touched_tasks: dict[str, None] = {}
         self.touched_jobs: dict[JobKey, None] = {}
@@ -129,11 +130,14 @@ class State:
     def _refresh(self, record: JobRecord) -> None:
         key = record.job.spec.key
         place = (key.cluster, key.role)
+        keys = self.live.get(place)
         if record.is_live:
-            self.live.setdefault(place, set()).add(key)
-        elif key in (keys := self.live.get(place, set())):
+            if keys is None:
+                keys = self.live[place] = LiveJobs()
+            keys.add(key)
+        elif keys is not None and key in keys:
             keys.remove(key)
-            if not keys:
+            if not len(keys):
                 del self.live[place]
 
     # -- tasks --

@@ -19,7 +19,7 @@ import msgspec
 
 from executor.task import TaskReport
 from framework.core.lifecycle import Lifecycle
-from framework.core.messages import Acknowledge, Kill
+from framework.core.messages import Acknowledge, AgentTrouble, Kill
 from framework.core.offers import OfferBook
 from framework.core.reconciliation import Reconciler
 from framework.core.tasks import allowed
@@ -100,7 +100,10 @@ class StatusDesk:
             return
         self._reconciler.answered(task.task_id)
         self._state.touched_jobs[task.key] = None
-        task = with_report(task, update)
+        report = read_report(update)
+        if report is not None:
+            self._note_trouble(task, report)
+            task = with_report(task, report)
         if to is task.state or not allowed(task, to):
             # Nothing new, or an old report; but the data may be new.
             self._lifecycle.move(task, task.state)
@@ -109,6 +112,16 @@ class StatusDesk:
             update.state in _GONE_WITH_THE_AGENT or update.reason.startswith(_BLAMELESS)
         )
         self._lifecycle.move(task, to, explain(update), teller(update), blameless=blameless)
+
+    def _note_trouble(self, task: Task, report: TaskReport) -> None:
+        """What its tasks say of an agent: the last word counts, of those who know."""
+        if report.trouble is None or task.agent_id is None:
+            return
+        if report.trouble:
+            trouble = AgentTrouble(task.hostname or task.agent_id, report.trouble, self._state.now)
+            self._book.troubles[task.agent_id] = trouble
+        else:
+            self._book.troubles.pop(task.agent_id, None)
 
     def _meaning(self, task: Task, update: StatusUpdate) -> TaskState | None:
         """Returns the state that the task is in by this report; None: it is no answer, ask again."""
@@ -152,15 +165,19 @@ class StatusDesk:
         return None
 
 
-def with_report(task: Task, update: StatusUpdate) -> Task:
-    """Returns the task with what the executor reports of it: its sandbox, its container."""
+def read_report(update: StatusUpdate) -> TaskReport | None:
+    """Returns what the executor reports of its task beside the state, if it does."""
     if not update.data:
-        return task
+        return None
     try:
-        report = msgspec.json.decode(update.data, type=TaskReport)
+        return msgspec.json.decode(update.data, type=TaskReport)
     except msgspec.DecodeError as error:
-        logger.debug("task %s: the data of its update is no report: %s", task.task_id, error)
-        return task
+        logger.debug("task %s: the data of its update is no report: %s", update.task_id, error)
+        return None
+
+
+def with_report(task: Task, report: TaskReport) -> Task:
+    """Returns the task with what is reported of it: its sandbox, its container."""
     return msgspec.structs.replace(
         task,
         sandbox=report.sandbox or task.sandbox,

@@ -16,6 +16,11 @@ from framework.model.errors import NotFound
 from framework.model.jobs import JobKey, JobSpec, TaskConfig
 from framework.model.tasks import Task, TaskState
 
+# What was said of an agent so long ago, in seconds, says nothing any more.
+_TROUBLE_SECS = 900.0
+# So many tasks, or agents, are looked at in no time.
+_GLANCE = 20
+
 
 class Views:
     """Reads of one scheduler's state."""
@@ -38,6 +43,15 @@ class Views:
     def list_jobs(self, cluster: str, role: str) -> list[JobKey]:
         """Returns the role's jobs that want something or have an active task, sorted."""
         return sorted(self._state.live.get((cluster, role), ()))
+
+    def job_names(self, cluster: str, role: str) -> tuple[str, ...]:
+        """Returns the same jobs as texts, sorted as texts; cheap while they stay the same."""
+        live = self._state.live.get((cluster, role))
+        return () if live is None else live.texts()
+
+    def is_live(self, key: JobKey) -> bool:
+        """Whether the job wants something or has an active task."""
+        return key in self._state.live.get((key.cluster, key.role), ())
 
     def list_roles(self, cluster: str) -> list[str]:
         """Returns the roles that have such jobs, sorted."""
@@ -66,6 +80,16 @@ class Views:
             history=tuple(ended),
             updates=tuple(self._state.updates[i] for i in reversed(record.updates)),
         )
+
+    def glance(self, key: JobKey) -> JobView | None:
+        """Returns what :meth:`get_job` does if that is a matter of microseconds, else None."""
+        record = self._state.record(key)
+        if record is not None:
+            if len(record.active) + len(record.ended) > _GLANCE:
+                return None
+            if record.groups and len(self._book.agents) > _GLANCE:
+                return None  # the reasons of what is pending cost a look at every agent
+        return self.get_job(key)
 
     def plan(self, spec: JobSpec, instances: tuple[int, ...] | None) -> Plan:
         """Returns what an update to ``spec`` (a create, if the job is not there) would do."""
@@ -111,6 +135,7 @@ class Views:
             unanswered=len(self._reconciler.unanswered),
             placed=self._placer.placed,
             looks=self._placer.looks,
+            troubles=tuple(t for t in self._book.troubles.values() if t.at > state.now - _TROUBLE_SECS),
         )
 
     def story(self, about: str | JobKey) -> tuple[str, ...]:

@@ -158,6 +158,12 @@ class Storage:
         self._references.written(batch, unused)
         return events
 
+    def framework_id(self) -> str | None:
+        """Returns the id that Mesos has given to the framework of this state, None before that."""
+        with self._transaction(write=False) as connection:
+            found = connection.execute(sa.select(tables.leader.c.framework_id)).scalar_one()
+        return None if found is None else str(found)
+
     def forget_framework(self, epoch: int) -> None:
         """Forgets the framework id: the next registration is that of a new framework."""
         with self._transaction() as connection:
@@ -216,6 +222,8 @@ class Storage:
                 f"the state in {self._shown} has the revision {revision}, which this release does not "
                 f"know (its own is {tables.REVISION}): start the release that wrote it, or a newer one"
             )
+        # It tells of every step and plugin.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         migrations.upgrade(connection)
         logger.info("the state in %s has the revision %s now", self._shown, tables.REVISION)
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
+from tornado import escape
 
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
@@ -23,6 +24,7 @@ from gateway.auth.identity import ANONYMOUS, Identity
 if TYPE_CHECKING:
     from gateway.context import Gateway
 
+JSON = "application/json; charset=UTF-8"
 _NAME = re.compile(r"\{([a-z_]+)\}")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,7 +89,8 @@ class Route(msgspec.Struct, frozen=True):
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
     failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
     asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
-    itself; otherwise the one that leads does.
+    itself; otherwise the one that leads does. ``answers``: for the API's description, statuses and
+    their bodies: names in :mod:`gateway.api.reference.schemas`, or media types of text.
     """
 
     method: str
@@ -99,6 +102,12 @@ class Route(msgspec.Struct, frozen=True):
     body: bool = False
     kind: Kind | None = None
     local: bool = False
+    answers: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The names of the path's segments."""
+        return tuple(_NAME.findall(self.pattern))
 
     @property
     def access(self) -> Kind:
@@ -106,7 +115,7 @@ class Route(msgspec.Struct, frozen=True):
 
     def role_of(self, segments: Sequence[str]) -> str | None:
         """Returns the role that the path names, None if it names none."""
-        names = _NAME.findall(self.pattern)
+        names = self.segments
         return segments[names.index("role")] if "role" in names else None
 
     @property
@@ -118,6 +127,16 @@ class Route(msgspec.Struct, frozen=True):
         """
         parts = _NAME.sub("\0", self.pattern).split("\0")
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
+
+
+def json_text(value: dict[str, Any]) -> bytes:
+    """Returns ``value`` as every answer writes it: with ``", "`` and ``": "``, as json.dumps does."""
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=0)
+    except UnicodeEncodeError:  # half of a surrogate pair, from a name in an error's sentence
+        return escape.json_encode(value).encode()
+    # An answer never ends the <script> that somebody puts it in.
+    return text.replace(b"</", b"<\\/") if b"<" in text else text
 
 
 def identity(headers: Mapping[str, str], role: str) -> str:

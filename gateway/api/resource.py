@@ -17,14 +17,13 @@ import urllib.parse
 from types import TracebackType
 from typing import Any
 
-from tornado import escape
 from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
 from gateway import audit, errors
-from gateway.api.http import Answer, Call, Route, Stream
+from gateway.api.http import JSON, Answer, Call, Route, Stream, json_text
 from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS
@@ -141,7 +140,10 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        if answer.body:
+        if isinstance(answer.body, dict):
+            self.write(json_text(answer.body))
+            self.set_header("Content-Type", JSON)
+        elif answer.body:
             self.write(answer.body)
         if answer.content_type:
             self.set_header("Content-Type", answer.content_type)
@@ -171,7 +173,8 @@ class Resource(RequestHandler):
             self._disconnect()
         elif failed is not None and not isinstance(failed, StreamClosedError):
             # Half of the answer is out: only a broken connection still tells that it is not whole.
-            errors.describe(failed)
+            if not isinstance(failed, ConnectionError):
+                errors.describe(failed)
             self._disconnect()
 
     async def _send(self, answer: Stream) -> None:
@@ -279,6 +282,7 @@ class Resource(RequestHandler):
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
 def _nothing_at(path: str) -> str:
@@ -315,8 +319,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def json_text(value: dict[str, Any]) -> bytes:
-    """Returns ``value`` as every answer writes it."""
-    return escape.json_encode(value).encode()

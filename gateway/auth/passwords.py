@@ -18,7 +18,7 @@ import msgspec
 _LOG2_N, _R, _P = 14, 8, 1
 _MAX_LOG2_N = 18
 _TOKEN = re.compile(r"sha256:([0-9a-f]{64})")
-TOKEN_PREFIX = "mg_"
+TOKEN_PREFIX = "mg_"  # noqa: S105 - by which a leaked token is found in a log or a repository
 
 
 class PasswordHash(msgspec.Struct, frozen=True):

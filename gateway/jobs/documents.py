@@ -26,7 +26,7 @@ def is_json(text: str) -> bool:
 
 def read_document(text: str, notes: Notes) -> list[Structural]:
     """Returns the jobs of a JSON document; raises :class:`Fault` with all that is wrong with it."""
-    document = _parse(text)
+    document = parse(text)
     if not isinstance(document, dict):
         raise Fault('a JSON body is an object: one job, or {"jobs": [job, …]}')
     if "jobs" not in document:
@@ -55,7 +55,7 @@ def read_document(text: str, notes: Notes) -> list[Structural]:
     return jobs
 
 
-def _parse(text: str) -> Any:
+def parse(text: str) -> Any:
     try:
         return json.loads(
             text,

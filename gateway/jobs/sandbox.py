@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from framework.model.errors import Invalid, TooLarge
 from gateway.jobs.limits import Limits
+from gateway.jobs.plain import read_plain
 from gateway.jobs.reading import JobList, read_jobs
 from gateway.workers import WorkerDied, WorkerMemory, WorkerProcesses, WorkerTimedOut
 
@@ -36,6 +37,10 @@ class JobReader:
                 f"the configuration has {len(source)} bytes, at most {self._limits.source_bytes} "
                 "are accepted"
             )
+        if not bindings:
+            plain = read_plain(source, self._limits)
+            if plain is not None:
+                return JobList(plain)
         arguments = (source, user, dict(bindings or {}), self._limits)
         try:
             try:

@@ -7,7 +7,7 @@ methods block until the answer is certain: durable, or refused. They raise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -33,7 +33,7 @@ class SchedulerBackend(Protocol):
 
     reads_source: bool
 
-    def list_jobs(self, role: str) -> list[str]:
+    def list_jobs(self, role: str) -> Sequence[str]:
         """Returns the keys (``cluster/role/environment/name``) of the role's jobs, sorted."""
 
     def create_job(self, key: JobKey, submission: Submission, user: str) -> None: ...
@@ -66,10 +66,13 @@ class SchedulerBackend(Protocol):
 
     def get_job(self, key: JobKey) -> JobView: ...
 
+    def glance_job(self, key: JobKey) -> JobView | None:
+        """Returns what :meth:`get_job` does if that takes microseconds and blocks nobody, else None."""
+
     def plan(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, creates: bool
     ) -> Plan:
         """Returns what a create (``creates``) or an update would do; raises what it would raise."""
 
     def health(self) -> dict[str, Any]:
-        """Returns ``{"ready": bool, "problems": [sentence, …]}``."""
+        """Returns ``{"ready": bool, "problems": [sentence, …]}``, and ``warnings`` if there are any."""

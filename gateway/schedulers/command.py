@@ -107,6 +107,9 @@ class CommandBackend:
     def list_roles(self) -> list[str]:
         raise _unsupported("listing the jobs of all roles")
 
+    def glance_job(self, key: JobKey) -> None:
+        return None
+
     def get_job(self, key: JobKey) -> JobView:
         raise _unsupported("reading one job")
 

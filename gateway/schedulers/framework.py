@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -33,6 +33,8 @@ class Service(Protocol):
     def submit(self, command: Command) -> Future[Any]: ...
 
     def query(self, read: Callable[[Any], T]) -> Future[T]: ...
+
+    def glance(self, read: Callable[[Any], T]) -> Future[T] | None: ...
 
     def status(self) -> Any: ...
 
@@ -97,8 +99,9 @@ class FrameworkBackend:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    def list_jobs(self, role: str) -> list[str]:
-        return sorted(str(key) for key in self._query(lambda core: core.list_jobs(self._cluster, role)))
+    def list_jobs(self, role: str) -> Sequence[str]:
+        names: Sequence[str] = self._query(lambda core: core.job_names(self._cluster, role))
+        return names
 
     def list_roles(self) -> list[str]:
         return sorted(self._query(lambda core: core.list_roles(self._cluster)))
@@ -107,13 +110,17 @@ class FrameworkBackend:
         view: JobView = self._query(lambda core: core.get_job(key))
         return view
 
+    def glance_job(self, key: JobKey) -> JobView | None:
+        view: Future[JobView | None] | None = self._service.glance(lambda core: core.glance(key))
+        return None if view is None else view.result()
+
     def plan(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, creates: bool
     ) -> Plan:
         spec = _spec(submission)
 
         def read(core: Any) -> Plan:
-            live = key in core.list_jobs(key.cluster, key.role)
+            live = core.is_live(key)
             if creates and live:
                 raise Conflict(f"job {key} already exists: update it (PUT …/update), or kill it first")
             if not creates and not live:
@@ -125,7 +132,11 @@ class FrameworkBackend:
 
     def health(self) -> dict[str, Any]:
         status = self._service.status()
-        return {"ready": bool(status.ready), "problems": list(status.problems)}
+        found = {"ready": bool(status.ready), "problems": list(status.problems)}
+        troubles = status.counts.troubles if status.counts is not None else ()
+        if troubles:
+            found["warnings"] = [f"agent {trouble.host}: {trouble.text}" for trouble in troubles]
+        return found
 
     # -- waiting -----------------------------------------------------------------------------------
 

@@ -97,12 +97,22 @@ class Registry:
         raise NotFound(f"unknown cluster {cluster!r}; known are {', '.join(self.clusters) or 'none'}")
 
     def health(self) -> dict[str, Any]:
-        """Returns ``{"ready", "problems", "clusters": {name: {"ready", "problems"}}}``."""
+        """Returns ``{"ready", "problems", "warnings", "clusters": {name: {"ready", "problems"}}}``."""
         clusters = {name: self._backends[name].health() for name in self.clusters}
         problems = [
             f"{name}: {problem}" for name, state in clusters.items() for problem in state["problems"]
         ]
-        return {"ready": not problems, "problems": problems, "clusters": clusters}
+        warnings = [
+            f"{name}: {warning}"
+            for name, state in clusters.items()
+            for warning in state.get("warnings", ())
+        ]
+        return {
+            "ready": not problems,
+            "problems": problems,
+            "warnings": warnings,
+            "clusters": clusters,
+        }
 
 
 def internal(clusters: Iterable[Cluster], own: str, make: Callable[[str], SchedulerBackend]) -> Registry:

@@ -346,8 +346,9 @@ class TestDaemonDown:
         bench.launch(payload("d1", process("echo hello"), container=in_image(image)))
         eventually(lambda: any("waiting for the Docker daemon" in u["message"] for u in bench.of("d1")))
         assert set(bench.states("d1")) == {"TASK_STARTING"}
+        assert "the Docker daemon does not answer" in bench.of("d1")[-1]["data"]["trouble"]
         proxy.up()
-        bench.wait("d1", "TASK_FINISHED")
+        assert bench.wait("d1", "TASK_FINISHED")["data"]["trouble"] == ""
         assert bench.log("d1") == "hello\n"
 
     def test_a_running_container_is_attached_again_and_no_output_is_lost(

@@ -56,16 +56,18 @@ class Fuse:
                 os.write(2, f"kill -9 {point}\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def wrap(self, owner: Any, attribute: str, step: Callable[..., str | None] | str) -> None:
-        """Marks a method; ``step`` names it, or is a function of its arguments that does."""
+    def wrap(self, owner: Any, attribute: str, step: Callable[..., tuple[str, ...]] | str) -> None:
+        """Marks a method; ``step`` names it, or is a function of its arguments that gives its names."""
         original = getattr(owner, attribute)
 
         @functools.wraps(original)
         def marked(*args: Any, **kwargs: Any) -> Any:
-            name = step if isinstance(step, str) else step(*args, **kwargs)
-            self.passing(f"before {name}")
+            names = (step,) if isinstance(step, str) else step(*args, **kwargs)
+            for name in names:
+                self.passing(f"before {name}")
             result = original(*args, **kwargs)
-            self.passing(f"after {name}")
+            for name in names:
+                self.passing(f"after {name}")
             return result
 
         setattr(owner, attribute, marked)
@@ -85,18 +87,22 @@ def arm(fuse: Fuse) -> None:
     fuse.wrap(Storage, "load", "load")
     fuse.wrap(Storage, "commit", "commit")
     fuse.wrap(DefaultDialect, "do_commit", "COMMIT")
-    fuse.wrap(Scheduler, "handle", lambda core, event: f"decision on {type(event).__name__}")
+    fuse.wrap(Scheduler, "handle", lambda core, event: (f"decision on {type(event).__name__}",))
     fuse.wrap(MesosDriver, "perform", "carrying out")
     fuse.wrap(Turn, "succeed", "answer of a future")
     fuse.wrap(SchedulerService, "_tell", "publication")
     fuse.wrap(GuardedDriver, "_subscribe_once", "subscription")
     fuse.wrap(GuardedDriver, "on_subscribed", "SUBSCRIBED")
-    fuse.wrap(CallSender, "_send", lambda sender, call, session: f"call {call['type']}")
+    fuse.wrap(CallSender, "_send", _types)
     fuse.wrap(Resource, "finish", _change)
 
 
-def _change(handler: Any, *_: Any) -> str | None:
-    return "answer of a request" if handler.request.method in ("PUT", "DELETE") else None
+def _types(sender: Any, calls: Any, session: Any) -> tuple[str, ...]:
+    return tuple(f"call {kind}" for kind, _ in calls)
+
+
+def _change(handler: Any, *_: Any) -> tuple[str, ...]:
+    return ("answer of a request",) if handler.request.method in ("PUT", "DELETE") else ()
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ class Member:
         self.storage = GatedStorage(str(state))
         self.election: Election
         self._zookeeper = zookeeper
+        self._path = path
         place = ZooKeeperUrl(zookeeper, path)
 
         def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
@@ -74,12 +75,17 @@ class Member:
             self.election = Election(place, f"http://{name}", changed, session=SESSION)
             return self.election
 
-        self.replica = Replica(make_election, make_service, self.storage.events_after)
+        self.replica = Replica(make_election, make_service, self.storage)
 
     @property
     def ready(self) -> bool:
         """It leads, and Mesos has accepted it."""
         return self.replica.leads and self.replica.status().ready
+
+    def candidates(self) -> int:
+        """How many stand for election."""
+        children = self.election.client.get_children(self._path)
+        return sum(child.startswith("candidate-") for child in children)
 
     def submit(self, name: str, instances: int = 1) -> Any:
         return self.replica.submit(create(name, instances)).result(20)

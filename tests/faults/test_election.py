@@ -17,6 +17,7 @@ from framework.lease import Lease
 from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
+from framework.storage import Fenced
 from tests.faults.replicas import SESSION, Member, create, fresh_path, took
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
@@ -122,6 +123,7 @@ def test_leading_again_in_the_same_process(member: MakeMember, cluster: Cluster)
     for leader, other in ((first, second), (second, first), (first, second)):
         before = leader.replica.terms
         assert leader.ready
+        eventually(lambda: first.candidates() == 2)
         leader.election.resign(rest=0.2)
         assert took(lambda other=other: other.ready, 5) < 2
         eventually(lambda leader=leader, other=other: leader.replica.leader == other.replica.url)
@@ -169,6 +171,29 @@ def test_a_state_that_cannot_be_read_is_left_to_the_others(
         healthy.close()
 
 
+def test_a_state_that_is_not_the_shared_one_never_leads(
+    zookeeper_address: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    """Each host with a file of its own: the second would make a framework, and forget the tasks."""
+    path = fresh_path()
+    first = Member("one:1", zookeeper_address, path, tmp_path / "one.db", cluster.address)
+    second = Member("two:2", zookeeper_address, path, tmp_path / "two.db", cluster.address)
+    try:
+        first.replica.start()
+        eventually(lambda: first.ready)
+        eventually(lambda: first.election.framework is not None)
+        second.replica.start()
+        eventually(lambda: second.replica.leader == "http://one:1")
+        before = len(cluster.subscriptions)
+        first.replica.stop()
+        eventually(lambda: "all must have the same --state" in (second.replica.failure or ""))
+        assert not second.replica.serves
+        assert len(cluster.subscriptions) == before
+    finally:
+        first.close()
+        second.close()
+
+
 # -- F4: a leader that was stopped -----------------------------------------------------------------
 
 
@@ -191,7 +216,7 @@ def test_a_commit_held_up_until_another_leads_is_refused(
     before = len(first.storage.committed)
     time.sleep(chance.random() * 0.2)
     first.storage.gate.set()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Fenced):
         promise.result(20)
     # No write of the former epoch has got in since; those of the new one go on.
     assert first.storage.committed[before:] == []

@@ -33,23 +33,25 @@ from tests.e2e.harness import (
 )
 from tests.faults.replicas import fresh_path
 from tests.faults.seeds import LONG, seeded
+from tests.postgres import Postgres
 from tests.zookeeper import ZooKeeper
 
 RESOURCES = "--resources=cpus:16;mem:8192;disk:8192;ports:[31000-31099]"
 TAKEOVER = 10.0
 # What is done to a leader, and for how many sessions it lasts.
 FAULTS = {"kill": 0.0, "terminate": 0.0, "freeze": 10.0 if LONG else 1.8, "blink": 0.3}
-JOBS = 60 if LONG else 16
+# The short form takes some of them, the long form all, five times.
+SOME = {"sqlite": ("terminate", "freeze", "blink"), "postgresql": ("freeze", "kill")}
 
 
 class Fleet:
     """Two replicas, which may be killed, stopped and started again."""
 
-    def __init__(self, directory: Path, mesos: Server, zookeeper: str) -> None:
+    def __init__(self, directory: Path, mesos: Server, zookeeper: str, state: str = "") -> None:
         self._directory = directory
         self._options = [
             f"--master={mesos.address}",
-            f"--state={directory / 'shared.db'}",
+            f"--state={state or directory / 'shared.db'}",
             f"--ha=zk://{zookeeper}{fresh_path()}",
         ]
         self.servers = [self._start(0), self._start(1)]
@@ -116,14 +118,20 @@ class Promises(threading.Thread):
     def __init__(self, fleet: Fleet, chance: random.Random) -> None:
         super().__init__(daemon=True)
         self.answers: dict[str, int] = {}
+        self.wanted = 0
         self.over = threading.Event()
         self._fleet = fleet
         self._chance = chance
 
     def run(self) -> None:
         while not self.over.wait(0.2 + 0.5 * self._chance.random()):
-            if list(self.answers.values()).count(201) < JOBS:
+            if self.kept < self.wanted:
                 self.make(self._chance.randrange(2))
+
+    @property
+    def kept(self) -> int:
+        """How many were answered with 201."""
+        return list(self.answers.values()).count(201)
 
     def make(self, number: int, timeout: float = 3.0) -> None:
         name = f"promise-{len(self.answers)}"
@@ -210,14 +218,23 @@ def strike(fleet: Fleet, fault: str, promises: Promises) -> float:
     return took
 
 
+@pytest.fixture(params=SOME)
+def database(request: pytest.FixtureRequest) -> str:
+    """What --state says; "" is a SQLite file."""
+    if request.param == "sqlite":
+        return ""
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
 @seeded(short=1, long=5)
 def test_leaders_come_and_go_and_every_promise_is_kept_once(
-    tmp_path: Path, mesos: Server, zookeeper_address: str, seed: int
+    tmp_path: Path, mesos: Server, zookeeper_address: str, database: str, seed: int
 ) -> None:
     chance = random.Random(seed)
-    faults = list(FAULTS) * (5 if LONG else 1)
+    faults = list(FAULTS) * 5 if LONG else list(SOME["postgresql" if database else "sqlite"])
     chance.shuffle(faults)
-    fleet = Fleet(tmp_path, mesos, zookeeper_address)
+    fleet = Fleet(tmp_path, mesos, zookeeper_address, database)
     epochs, promises = Epochs(fleet), Promises(fleet, chance)
     epochs.start()
     try:
@@ -228,6 +245,9 @@ def test_leaders_come_and_go_and_every_promise_is_kept_once(
         assert len(base) == 2
         promises.start()
         for fault in faults:
+            # Some have been made before it, and more are on their way when it strikes.
+            promises.wanted = promises.kept + 5
+            eventually(lambda: promises.kept, lambda kept: kept >= promises.wanted - 3)
             took = strike(fleet, fault, promises)
             print(f"seed {seed}: {fault}: answers again after {took:.2f} s")
             assert took <= (5.0 if fault == "terminate" else TAKEOVER), fault

@@ -115,10 +115,10 @@ class Cluster(Master):
             state = "TASK_RUNNING" if task_id in self.running else "TASK_UNKNOWN"
             self._tell(task_id, state, "REASON_RECONCILIATION", stream)
 
-    def update(self, task_id: str, state: str, stream: Any = None) -> None:
+    def update(self, task_id: str, state: str, stream: Any = None, data: bytes = b"") -> None:
         """An update of the executor, to be acknowledged."""
         with self._lock:
-            uuid = base64.b64encode(f"{task_id}{state}".encode()).decode()
+            uuid = base64.b64encode(f"{task_id}{state}".encode() + data[-20:]).decode()
             status = {
                 "task_id": {"value": task_id},
                 "agent_id": {"value": "a-1"},
@@ -126,6 +126,8 @@ class Cluster(Master):
                 "source": "SOURCE_EXECUTOR",
                 "uuid": uuid,
             }
+            if data:
+                status["data"] = base64.b64encode(data).decode()
             self.pending[uuid] = status
             target = stream or self.subscriptions[-1].connection
             if not self._one_by_one or len(self.pending) == 1:

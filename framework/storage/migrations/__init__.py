@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
-from framework.storage.tables import REVISION_TABLE
+from framework.storage.tables import REVISION_TABLE, revisions
 
 FIRST = "0001"
 
@@ -45,5 +45,4 @@ def _revisions(connection: sa.Connection) -> Mapping[str, None]:
     context = sa.inspect(connection)
     if not context.has_table(REVISION_TABLE):
         return {}
-    rows = connection.execute(sa.text(f"select version_num from {REVISION_TABLE}"))
-    return dict.fromkeys(row[0] for row in rows)
+    return dict.fromkeys(connection.execute(sa.select(revisions.c.version_num)).scalars())

@@ -17,7 +17,7 @@ def listing(key: str, jobs: Sequence[str], following: str | None = None) -> dict
         "status": "success",
         "key": key,
         "count": len(jobs),
-        "jobs": {str(position): job for position, job in enumerate(jobs, 1)},
+        "jobs": dict(enumerate(jobs, 1)),
     }
     if following is not None:
         body["next"] = following

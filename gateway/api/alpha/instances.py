@@ -204,7 +204,14 @@ def _process(task: Task, wanted: str | None) -> str:
 _INSTANCE = "/alpha/jobs/{cluster}/{role}/{environment}/{name}/instances/{instance}"
 
 ROUTES = (
-    Route("GET", _INSTANCE, read_instance, "One instance of a job", bodies.job_failed),
+    Route(
+        "GET",
+        _INSTANCE,
+        read_instance,
+        "One instance of a job",
+        bodies.job_failed,
+        answers=((200, "OneInstance"),),
+    ),
     Route(
         "GET",
         _INSTANCE + "/logs",
@@ -212,5 +219,6 @@ ROUTES = (
         "What a process of an instance has written",
         bodies.job_failed,
         query=("stream", "offset", "length", "follow", "process", "run", "task"),
+        answers=((200, "text/plain"),),
     ),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from framework.model.errors import NotFound
 from framework.model.jobs import JobKey, check_segment
 from gateway.api.alpha import bodies, views
-from gateway.api.http import Answer, Call, Route
+from gateway.api.http import JSON, Answer, Call, Route, json_text
 from gateway.context import API_VERSION
 from gateway.operations import Request
 
@@ -25,32 +26,49 @@ async def version(call: Call) -> Answer:
 async def list_role(call: Call, cluster: str, role: str) -> Answer:
     check_segment("cluster", cluster)
     check_segment("role", role)
-    jobs = await call.run(call.gateway.operations.list_jobs, cluster, role)
-    return _page(call, f"{cluster}/{role}", jobs)
+    page = _page(call)
+    return await call.run(
+        lambda: page(f"{cluster}/{role}", call.gateway.operations.list_jobs(cluster, role))
+    )
 
 
 async def list_cluster(call: Call, cluster: str) -> Answer:
     check_segment("cluster", cluster)
-    jobs = await call.run(call.gateway.operations.list_cluster, cluster, call.visible_roles())
-    return _page(call, cluster, jobs)
+    page, visible = _page(call), call.visible_roles()
+    return await call.run(lambda: page(cluster, call.gateway.operations.list_cluster(cluster, visible)))
 
 
-def _page(call: Call, key: str, jobs: Sequence[str]) -> Answer:
-    """The page after ``marker``. Nothing found is a success with the status 404: so it always was."""
+def _page(call: Call) -> Callable[[str, Sequence[str]], Answer]:
+    """Returns what makes an answer of the page after ``marker`` of all jobs, sorted.
+
+    Nothing found is a success with the status 404: so it always was. A long list is encoded in the
+    pool, where it holds nobody up.
+    """
     limit = call.query.integer("limit", _MOST, 1, _MOST)
     marker = call.query.one("marker")
-    start = 0 if marker is None else bisect.bisect_right(jobs, marker)
-    page = jobs[start : start + limit]
-    following = page[-1] if start + limit < len(jobs) else None
-    return Answer(bodies.listing(key, page, following), status=200 if page else 404)
+
+    def answer(key: str, jobs: Sequence[str]) -> Answer:
+        start = 0 if marker is None else bisect.bisect_right(jobs, marker)
+        page = jobs[start : start + limit]
+        following = page[-1] if start + limit < len(jobs) else None
+        return _encoded(bodies.listing(key, page, following), 200 if page else 404)
+
+    return answer
+
+
+def _encoded(body: dict[str, Any], status: int = 200) -> Answer:
+    return Answer(json_text(body), status, JSON)
 
 
 # -- one job --------------------------------------------------------------------------------------
 
 
 async def read_job(call: Call, *segments: str) -> Answer:
-    view = await call.run(call.gateway.operations.job, JobKey.of(*segments))
-    return Answer(views.job(view))
+    key, operations = JobKey.of(*segments), call.gateway.operations
+    view = operations.glance(key)
+    if view is not None:
+        return _encoded(views.job(view))
+    return await call.run(lambda: _encoded(views.job(operations.job(key))))
 
 
 async def create_job(call: Call, *segments: str) -> Answer:
@@ -116,6 +134,7 @@ ROUTES = (
         bodies.failed,
         kind="open",
         local=True,
+        answers=((200, "Version"),),
     ),
     Route(
         "GET",
@@ -124,6 +143,7 @@ ROUTES = (
         "The jobs of all roles of a cluster",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
     Route(
         "GET",
@@ -132,8 +152,16 @@ ROUTES = (
         "The jobs of a role",
         bodies.list_failed,
         query=("limit", "marker"),
+        answers=((200, "Listing"), (404, "Listing")),
     ),
-    Route("GET", _JOB, read_job, "One job: configuration, instances, update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB,
+        read_job,
+        "One job: configuration, instances, update",
+        bodies.job_failed,
+        answers=((200, "Job"),),
+    ),
     Route(
         "PUT",
         _JOB,
@@ -143,6 +171,7 @@ ROUTES = (
         query=("bind", "dry_run"),
         body=True,
         kind="create",
+        answers=((200, "DryRun"), (201, "Done")),
     ),
     Route(
         "DELETE",
@@ -152,6 +181,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((200, "Done"),),
     ),
     Route(
         "PUT",
@@ -161,8 +191,16 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind"),
         body=True,
+        answers=((202, "Done"),),
     ),
-    Route("GET", _JOB + "/update", read_update, "The active or the last update", bodies.job_failed),
+    Route(
+        "GET",
+        _JOB + "/update",
+        read_update,
+        "The active or the last update",
+        bodies.job_failed,
+        answers=((200, "OneUpdate"),),
+    ),
     Route(
         "PUT",
         _JOB + "/update",
@@ -171,6 +209,7 @@ ROUTES = (
         bodies.job_failed,
         query=("shards", "bind", "dry_run"),
         body=True,
+        answers=((200, "DryRun"), (202, "Done")),
     ),
     Route(
         "DELETE",
@@ -180,5 +219,6 @@ ROUTES = (
         bodies.job_failed,
         query=("bind",),
         body=True,
+        answers=((202, "Done"),),
     ),
 )

@@ -79,5 +79,6 @@ ROUTES = (
         "What happens, as server-sent events; resumable with Last-Event-ID",
         bodies.failed,
         query=("after", "cluster", "role", "job"),
+        answers=((200, "text/event-stream"),),
     ),
 )

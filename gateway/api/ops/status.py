@@ -21,8 +21,10 @@ async def health(call: Call) -> Answer:
         "clusters": state["clusters"],
         "version": VERSION,
     }
-    if call.gateway.access.problem is not None:
-        body["warnings"] = [call.gateway.access.problem]
+    problem = call.gateway.access.problem
+    warnings = [*state["warnings"], *([problem] if problem is not None else [])]
+    if warnings:
+        body["warnings"] = warnings
     if call.gateway.replica is not None:
         body["replica"] = standby.describe(call.gateway.replica)
     return Answer(body, status=200 if state["ready"] else 503)
@@ -42,6 +44,15 @@ ROUTES = (
         query=("live",),
         kind="open",
         local=True,
+        answers=((200, "HealthOrLive"), (503, "Health")),
     ),
-    Route("GET", "/metrics", metrics, "Numbers for Prometheus", bodies.failed, local=True),
+    Route(
+        "GET",
+        "/metrics",
+        metrics,
+        "Numbers for Prometheus",
+        bodies.failed,
+        local=True,
+        answers=((200, "text/plain"),),
+    ),
 )

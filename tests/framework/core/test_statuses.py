@@ -337,3 +337,31 @@ def test_recording_16_a_master_restarts_with_an_empty_registry(shared: Path) -> 
     assert states == ["RUNNING", "PARTITIONED", "PARTITIONED", "FINISHED", "FINISHED", "FINISHED"]
     assert rig.task().task_id == task_id, "it ran once"
     assert not rig.scheduler.get_job(KEY).job.wanted
+
+
+def test_what_tasks_say_of_their_agent_is_counted_until_they_say_that_it_is_over() -> None:
+    rig, task_id = an_assigned_task()
+    agent = rig.store.tasks[task_id].agent_id
+    said = b'{"trouble": "the Docker daemon does not answer: refused"}'
+    rig.status(task_id, "STARTING", data=said)
+    (trouble,) = rig.scheduler.counts().troubles
+    assert (trouble.host, trouble.text) == (
+        rig.store.tasks[task_id].hostname,
+        "the Docker daemon does not answer: refused",
+    )
+    # A task without a container knows nothing of Docker, and ends no trouble.
+    rig.status(task_id, "STARTING", data=b'{"sandbox": "/s"}')
+    assert rig.scheduler.counts().troubles == (trouble,)
+    rig.status(task_id, "RUNNING", data=b'{"trouble": ""}')
+    assert rig.scheduler.counts().troubles == ()
+    rig.status(task_id, "RUNNING", data=said)
+    rig.send(m.AgentLost(at=rig.now, agent_id=agent))
+    assert rig.scheduler.counts().troubles == ()
+
+
+def test_a_trouble_of_which_nobody_speaks_any_more_is_forgotten() -> None:
+    rig, task_id = an_assigned_task()
+    rig.status(task_id, "FAILED", data=b'{"trouble": "the Docker daemon does not answer"}')
+    assert len(rig.scheduler.counts().troubles) == 1
+    rig.wait(1000)
+    assert rig.scheduler.counts().troubles == ()

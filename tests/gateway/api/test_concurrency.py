@@ -184,6 +184,9 @@ class Defective:
     def list_jobs(self, role: str) -> list[str]:
         raise RuntimeError("a secret detail")
 
+    def glance_job(self, key: JobKey) -> None:
+        return None
+
     def get_job(self, key: JobKey) -> JobView:
         raise Unavailable("not now", retry_after=7)
 
@@ -279,6 +282,16 @@ class TestNumbers:
         assert healthy.code == 200
         assert json.loads(healthy.body)["ready"] is True
         assert (await client("GET", "/health?live")).code == 200
+        # An agent whose Docker does not answer is named; the rest goes on.
+        assert (await client("PUT", JOB, config())).code == 201
+        while len(mesos.launched) < 2:
+            await asyncio.sleep(0.02)
+        mesos.update(mesos.launched[0], "TASK_RUNNING", data=b'{"trouble": "Docker is down"}')
+        while not service.status().counts.troubles:
+            await asyncio.sleep(0.02)
+        warned = await client("GET", "/health")
+        assert (warned.code, json.loads(warned.body)["ready"]) == (200, True)
+        assert json.loads(warned.body)["warnings"] == ["devcluster: agent agent.example: Docker is down"]
         mesos.close()
         while service.status().ready:
             await asyncio.sleep(0.02)

@@ -1,0 +1,58 @@
+"""What every query parameter and path segment means and may be, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.api.query import MAX_SHARD
+from gateway.api.reference.schemas import SEGMENT_SCHEMA, Schema, integer, text
+
+_FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
+
+QUERY: dict[str, tuple[str, Schema]] = {
+    "limit": ("how many entries at most", integer(minimum=1, maximum=100_000)),
+    "marker": ("only what follows this entry: the `next` of the page before", text()),
+    "bind": (
+        "NAME=VALUE, what the configuration leaves unbound; may be repeated",
+        {
+            "type": "array",
+            "items": text(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,20}=[a-z0-9]{0,20}$"),
+            "maxItems": 5,
+        },
+    ),
+    "dry_run": ("say what would be done, and do nothing", _FLAG),
+    "shards": (
+        f"instances, as numbers up to {MAX_SHARD} and ranges; without it: all",
+        text(pattern=r"^[0-9]{1,3}(,[0-9]{1,3}){0,3}$", examples=["1,3-5"]),
+    ),
+    "stream": ("which output", text(enum=["stdout", "stderr"])),
+    "offset": ("from which byte on", integer(minimum=0, maximum=2**62)),
+    "length": ("how many bytes at most", integer(minimum=0, maximum=2**62)),
+    "follow": ("go on until the task has ended", _FLAG),
+    "process": ("whose output; by default the last process that is not a final one", text()),
+    "run": ("which run of the process; by default the newest", integer(minimum=0, maximum=10**6)),
+    "task": ("the id of an earlier task of the instance", text()),
+    "after": ("only events after this number", integer(minimum=0, maximum=2**63 - 1)),
+    "cluster": ("only events of this cluster", SEGMENT_SCHEMA),
+    "role": ("only events of this role", SEGMENT_SCHEMA),
+    "job": ("only events of this job: CLUSTER/ROLE/ENVIRONMENT/NAME", text()),
+    "live": ("only whether the process answers", _FLAG),
+}
+
+SEGMENTS: dict[str, tuple[str, Schema]] = {
+    "cluster": ("the cluster", SEGMENT_SCHEMA),
+    "role": ("whose jobs they are", SEGMENT_SCHEMA),
+    "environment": ("the environment", SEGMENT_SCHEMA),
+    "name": ("the job's name", SEGMENT_SCHEMA),
+    "instance": ("the number of the instance (shard)", integer(minimum=0, maximum=999_999_999)),
+}
+
+
+def query_parameter(name: str) -> dict[str, Any]:
+    about, schema = QUERY[name]
+    return {"name": name, "in": "query", "description": about, "required": False, "schema": schema}
+
+
+def path_parameter(name: str) -> dict[str, Any]:
+    about, schema = SEGMENTS[name]
+    return {"name": name, "in": "path", "description": about, "required": True, "schema": schema}
