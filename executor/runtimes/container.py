@@ -7,6 +7,7 @@ all see the same files. A task without processes runs what its image says.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
@@ -40,7 +41,7 @@ from executor.runtimes.docker_options import (
     is_orphan,
 )
 from executor.runtimes.docker_output import Output, Past
-from executor.runtimes.docker_processes import signal_exec
+from executor.runtimes.docker_processes import run_check, signal_exec
 from executor.runtimes.host_paths import check_volumes, open_to
 from executor.task import ProcessSpec
 
@@ -52,7 +53,6 @@ _RETRY_PAUSE = 0.5
 _TOGETHER = 0.5
 # How long after the end of its output a container may still be on its way out.
 _LINGER = 10.0
-_CHECK_OUTPUT = 200
 _NEVER = "0001-01-01T00:00:00Z"
 _KILLED = 128 + signal.SIGKILL
 
@@ -143,40 +143,7 @@ class DockerRuntime:
             follower.join(_LINGER)
 
     def check(self, command: str, timeout: float) -> str | None:
-        try:
-            argv = command_of(command)
-            process = self._docker.exec_create(self.container_id, argv, workdir=SANDBOX)
-            frames = self._docker.exec_start(process)
-        except (Down, Refused, NoSuchThing) as error:
-            return f"the health command cannot be run: {error}"
-        output = bytearray()
-
-        def read() -> None:
-            try:
-                for _, data in frames:
-                    output.extend(data[: max(0, 65536 - len(output))])
-            except (Down, Refused) as error:
-                logger.debug("output of a health command: %s", error)
-
-        reader = threading.Thread(target=read, name="health-output", daemon=True)
-        reader.start()
-        reader.join(timeout)
-        try:
-            about = self._docker.exec_inspect(process)
-            if about.get("Running"):
-                signal_exec(self._docker, self.container_id, int(about.get("Pid") or 0), signal.SIGKILL)
-                return f"the health command did not end within {timeout:g} s"
-        except (Down, Refused, NoSuchThing) as error:
-            return f"the health command cannot be followed: {error}"
-        finally:
-            frames.close()
-        code = about.get("ExitCode")
-        text = output.decode("utf-8", "replace").strip()[-_CHECK_OUTPUT:]
-        return (
-            None
-            if code == 0
-            else f"the health command exited with code {code}{': ' + text if text else ''}"
-        )
+        return run_check(self._docker, self.container_id, command, timeout)
 
     # -- making the container --
 
@@ -295,15 +262,22 @@ class DockerRuntime:
             about = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
             state = about["State"]
             code = int(state.get("ExitCode", -1))
-            oom = bool(state.get("OOMKilled"))
-            if code == _KILLED and not (oom or self._destroyed):
-                # The daemon (20.10) may hear of the end before it hears of the memory.
-                oom = self._docker.was_out_of_memory(self.container_id, since)
-        except (NoSuchThing, Refused, Down) as error:
+            oom = bool(state.get("OOMKilled")) or self._was_oom(code, since)
+        except (NoSuchThing, Refused) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         self._since = str(state.get("StartedAt") or "")
         detail = str(state.get("Error") or "") or explain_exit(code, log.last_words())
         return Exited(process.name, run, code, 0, oom, detail)
+
+    def _was_oom(self, code: int | None, since: float) -> bool:
+        """Whether the kernel killed for memory. The daemon may hear of that later than of the end."""
+        deadline = time.monotonic() + _TOGETHER
+        while code == _KILLED and not self._destroyed and time.monotonic() < deadline:
+            with contextlib.suppress(Down):
+                if self._docker.was_out_of_memory(self.container_id, since):
+                    return True
+            time.sleep(0.05)
+        return False
 
     def _has_ended(self, patience: float) -> bool:
         """Returns whether the container ends within ``patience`` seconds, its output all taken.
@@ -382,7 +356,7 @@ class DockerRuntime:
                 time.sleep(0.02 if time.monotonic() < deadline else 1.0)
                 about = self._patiently(lambda: self._docker.exec_inspect(identity), at_most=True)
             code = about.get("ExitCode")
-            oom = code == _KILLED and self._docker.was_out_of_memory(self.container_id, since)
+            oom = self._was_oom(code, since)
         except (Refused, NoSuchThing, Down) as error:
             return Exited(process.name, run, None, detail=f"its container is gone: {error}")
         self._pids.pop(process.name, None)

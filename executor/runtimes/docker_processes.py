@@ -1,13 +1,17 @@
-"""Signals for the processes of a container, for which Docker has no call."""
+"""Processes in a container: signals, for which Docker has no call, and health commands."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 
 from executor.runtimes.coordinator import children_by_parent, descendants
 from executor.runtimes.docker_api import DockerApi, Down, NoSuchThing, Refused
+from executor.runtimes.docker_options import SANDBOX, command_of
 
+_CHECK_OUTPUT = 200
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +40,42 @@ def signal_exec(docker: DockerApi, container: str, pid: int, number: int) -> Non
             docker.exec_start(docker.exec_create(container, argv, user="0")).close()
         except (Down, Refused, NoSuchThing) as error:
             logger.warning("signal %d to process %d: %s", number, pid, error)
+
+
+def run_check(docker: DockerApi, container: str, command: str, timeout: float) -> str | None:
+    """Runs a health command in the container; returns what is wrong, None if nothing is."""
+    try:
+        argv = command_of(command)
+        process = docker.exec_create(container, argv, workdir=SANDBOX)
+        frames = docker.exec_start(process)
+    except (Down, Refused, NoSuchThing) as error:
+        return f"the health command cannot be run: {error}"
+    output = bytearray()
+
+    def read() -> None:
+        try:
+            for _, data in frames:
+                output.extend(data[: max(0, 65536 - len(output))])
+        except (Down, Refused) as error:
+            logger.debug("output of a health command: %s", error)
+
+    reader = threading.Thread(target=read, name="health-output", daemon=True)
+    reader.start()
+    reader.join(timeout)
+    try:
+        about = docker.exec_inspect(process)
+        if about.get("Running"):
+            signal_exec(docker, container, int(about.get("Pid") or 0), signal.SIGKILL)
+            return f"the health command did not end within {timeout:g} s"
+    except (Down, Refused, NoSuchThing) as error:
+        return f"the health command cannot be followed: {error}"
+    finally:
+        frames.close()
+    code = about.get("ExitCode")
+    text = output.decode("utf-8", "replace").strip()[-_CHECK_OUTPUT:]
+    return (
+        None if code == 0 else f"the health command exited with code {code}{': ' + text if text else ''}"
+    )
 
 
 def _pid_inside(pid: int, container_id: str) -> int | None:
