@@ -13,13 +13,15 @@ Job configurations are evaluated in worker processes in every mode (:mod:`gatewa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from framework.model.errors import Unavailable
+from gateway.pending import Pending
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,34 @@ class Pool:
         """Returns ``function(*args)``; raises :class:`Unavailable` when too many stand in line."""
         if self._threads is None:
             return function(*args, **kwargs)
+        with self._place():
+            work = functools.partial(function, *args, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def settle(
+        self,
+        at_once: Callable[[], Pending[T] | None],
+        begin: Callable[[], Pending[T] | None],
+        whole: Callable[[], T],
+    ) -> T:
+        """Returns what the first of three ways gives that is not None, as :meth:`run` does.
+
+        ``at_once`` begins without blocking, on the event loop; ``begin`` may block until it has
+        begun; ``whole`` blocks to the end. What has begun is waited for without a thread. A mode
+        that takes one request after the other has ``whole`` only.
+        """
+        if self._threads is None or self.mode == "coroutine":
+            return await self.run(whole)
+        with self._place():
+            loop = asyncio.get_running_loop()
+            pending = at_once() or await loop.run_in_executor(self._threads, begin)
+            if pending is not None:
+                return await pending.arrive()
+            return await loop.run_in_executor(self._threads, whole)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """Counts a request; raises :class:`Unavailable` when too many stand in line."""
         if self._taken >= self._capacity:
             raise Unavailable(
                 f"too many requests: {self.parallel} are being worked on and "
@@ -62,9 +92,7 @@ class Pool:
             )
         self._taken += 1
         try:
-            loop = asyncio.get_running_loop()
-            work = functools.partial(function, *args, **kwargs)
-            return await loop.run_in_executor(self._threads, work)
+            yield
         finally:
             self._taken -= 1
 
