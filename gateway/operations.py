@@ -15,6 +15,7 @@ from framework.model.errors import Invalid
 from framework.model.jobs import JobKey, JobSpec, TaskConfig
 from gateway import policy
 from gateway.jobs import Change, describe_diff, pick_job
+from gateway.pending import Pending
 from gateway.policy import Policy
 from gateway.schedulers.base import SchedulerBackend, Submission
 from gateway.schedulers.registry import Registry
@@ -26,6 +27,10 @@ class Reader(Protocol):
     def read(
         self, source: bytes, user: str, bindings: Mapping[str, str] | None = None
     ) -> list[JobSpec]: ...
+
+    def read_at_once(
+        self, source: bytes, bindings: Mapping[str, str] | None = None
+    ) -> list[JobSpec] | None: ...
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -81,6 +86,15 @@ class Operations:
         policy.check(spec, self._rules)
         return Submission(request.source, request.bindings, spec)
 
+    def _plain(self, request: Request) -> Submission | None:
+        """Does the same if the configuration is so plain that it takes no time; None: it is not."""
+        jobs = self._reader.read_at_once(request.source, request.bindings)
+        if jobs is None:
+            return None
+        spec = pick_job(jobs, request.key)
+        policy.check(spec, self._rules)
+        return Submission(request.source, request.bindings, spec)
+
     @staticmethod
     def _optional(request: Request) -> Submission | None:
         """A body that a verb does not need reaches only a backend that wants it."""
@@ -88,12 +102,24 @@ class Operations:
 
     # -- verbs -------------------------------------------------------------------------------------
 
-    def create(self, request: Request) -> tuple[str, ...]:
-        """Creates the job; returns the warnings of its configuration."""
+    def create(self, request: Request) -> None:
         backend = self._backend(request.key.cluster)
         submission = self._submission(backend, request)
         backend.create_job(request.key, submission, request.user)
-        return submission.spec.warnings if submission.spec else ()
+
+    def begin_create(self, request: Request, *, plainly: bool = False) -> Pending[None] | None:
+        """Begins what :meth:`create` does; returns what is to be waited for.
+
+        ``plainly``: only what blocks nobody at all, neither to read the configuration nor to send it
+        off. None: nothing has been begun.
+        """
+        backend = self._backend(request.key.cluster)
+        if backend.reads_source:
+            return None
+        submission = self._plain(request) if plainly else self._submission(backend, request)
+        if submission is None:
+            return None
+        return backend.begin_create(request.key, submission, request.user)
 
     def update(self, request: Request, instances: tuple[int, ...] | None) -> None:
         backend = self._backend(request.key.cluster)

@@ -13,13 +13,15 @@ Job configurations are evaluated in worker processes in every mode (:mod:`gatewa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from framework.model.errors import Unavailable
+from gateway.pending import Pending
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,39 @@ class Pool:
         """Returns ``function(*args)``; raises :class:`Unavailable` when too many stand in line."""
         if self._threads is None:
             return function(*args, **kwargs)
+        with self._place():
+            return await self._in_thread(functools.partial(function, *args, **kwargs))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        assert self._threads is not None
+        future = self._threads.submit(work)
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return await asyncio.wrap_future(future)
+
+    async def settle(
+        self,
+        at_once: Callable[[], Pending[T] | None],
+        begin: Callable[[], Pending[T] | None],
+        whole: Callable[[], T],
+    ) -> T:
+        """Returns what the first of three ways gives that is not None, as :meth:`run` does.
+
+        ``at_once`` begins without blocking, on the event loop; ``begin`` may block until it has
+        begun; ``whole`` blocks to the end. What has begun is waited for without a thread. A mode
+        that takes one request after the other has ``whole`` only.
+        """
+        if self._threads is None or self.mode == "coroutine":
+            return await self.run(whole)
+        with self._place():
+            pending = at_once() or await self._in_thread(begin)
+            if pending is not None:
+                return await pending.arrive()
+            return await self._in_thread(whole)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """Counts a request; raises :class:`Unavailable` when too many stand in line."""
         if self._taken >= self._capacity:
             raise Unavailable(
                 f"too many requests: {self.parallel} are being worked on and "
@@ -63,10 +98,7 @@ class Pool:
             )
         self._taken += 1
         try:
-            future = self._threads.submit(functools.partial(function, *args, **kwargs))
-            self._futures.add(future)
-            future.add_done_callback(self._futures.discard)
-            return await asyncio.wrap_future(future)
+            yield
         finally:
             self._taken -= 1
 

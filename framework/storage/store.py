@@ -236,7 +236,7 @@ class Storage:
 
     def _fence(self, connection: sa.Connection, epoch: int) -> None:
         # A write, so that nobody can claim the next epoch until this transaction is over.
-        if connection.execute(_CLAIMED, {"mine": epoch}).rowcount != 1:
+        if self._rows.change(connection, "claimed", _CLAIMED, {"mine": epoch}) != 1:
             raise Fenced(
                 f"another scheduler has taken over the state in {self._shown}; this one (epoch {epoch}) "
                 "has stopped acting"
@@ -273,10 +273,10 @@ class Storage:
                 connection.execution_options(**{READ_ONLY: not write})
                 with patience(connection), connection.begin():
                     yield connection
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
             raise self._explain(error) from error
 
-    def _explain(self, error: sa.exc.SQLAlchemyError) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         cause = getattr(error, "orig", None) or error
         if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
             return Invalid(f"{self._shown} is not a SQLite database; give another path for the state")

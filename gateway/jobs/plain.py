@@ -27,7 +27,7 @@ from gateway.jobs.faults import Fault
 from gateway.jobs.limits import Limits
 
 # What is longer is read where it can be killed.
-MOST_BYTES = 16 * 1024
+MOST_BYTES = 8 * 1024
 _RUN_TIME = re.compile(
     r"\{\{(?:mesos\.instance|mesos\.hostname|thermos\.task_id|thermos\.ports\[[A-Za-z_][A-Za-z0-9_]*\])\}\}"
 )

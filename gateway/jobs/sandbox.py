@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from framework.model.errors import Invalid, TooLarge
+from framework.model.jobs import JobSpec
 from gateway.jobs.limits import Limits
 from gateway.jobs.plain import read_plain
 from gateway.jobs.reading import JobList, read_jobs
@@ -26,6 +27,12 @@ class JobReader:
         self._workers = workers
         self._limits = limits or Limits()
 
+    def read_at_once(
+        self, source: bytes, bindings: Mapping[str, str] | None = None
+    ) -> list[JobSpec] | None:
+        """Returns the jobs of a small, plain JSON body; None for everything else (:mod:`.plain`)."""
+        return None if bindings else read_plain(source, self._limits)
+
     def read(self, source: bytes, user: str, bindings: Mapping[str, str] | None = None) -> JobList:
         """Returns the jobs in ``source`` as :func:`gateway.jobs.read_jobs` does.
 
@@ -37,10 +44,9 @@ class JobReader:
                 f"the configuration has {len(source)} bytes, at most {self._limits.source_bytes} "
                 "are accepted"
             )
-        if not bindings:
-            plain = read_plain(source, self._limits)
-            if plain is not None:
-                return JobList(plain)
+        plain = self.read_at_once(source, bindings)
+        if plain is not None:
+            return JobList(plain)
         arguments = (source, user, dict(bindings or {}), self._limits)
         try:
             try:

@@ -14,6 +14,7 @@ import msgspec
 
 from framework.core.messages import JobView, Plan
 from framework.model.jobs import JobKey, JobSpec
+from gateway.pending import Pending
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -37,6 +38,9 @@ class SchedulerBackend(Protocol):
         """Returns the keys (``cluster/role/environment/name``) of the role's jobs, sorted."""
 
     def create_job(self, key: JobKey, submission: Submission, user: str) -> None: ...
+
+    def begin_create(self, key: JobKey, submission: Submission, user: str) -> Pending[None] | None:
+        """Begins what :meth:`create_job` does and blocks nobody; None: this backend can only block."""
 
     def update_job(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str

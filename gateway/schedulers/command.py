@@ -76,6 +76,9 @@ class CommandBackend:
     def create_job(self, key: JobKey, submission: Submission, user: str) -> None:
         self._do("create", key, submission, None)
 
+    def begin_create(self, key: JobKey, submission: Submission, user: str) -> None:
+        return None
+
     def update_job(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str
     ) -> None:

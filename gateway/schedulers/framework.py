@@ -17,8 +17,9 @@ from framework.core.messages import (
     StartRestart,
     StartUpdate,
 )
-from framework.model.errors import Conflict, NotFound, Unavailable
+from framework.model.errors import Conflict, NotFound
 from framework.model.jobs import JobKey, JobSpec, UpdateSettings
+from gateway.pending import Pending
 from gateway.schedulers.base import Submission
 
 T = TypeVar("T")
@@ -52,7 +53,11 @@ class FrameworkBackend:
     # -- verbs -------------------------------------------------------------------------------------
 
     def create_job(self, key: JobKey, submission: Submission, user: str) -> None:
-        self._submit(CreateJob(at=0.0, user=user, spec=_spec(submission)))
+        self.begin_create(key, submission, user).wait()
+
+    def begin_create(self, key: JobKey, submission: Submission, user: str) -> Pending[None]:
+        command = CreateJob(at=0.0, user=user, spec=_spec(submission))
+        return Pending(self._service.submit(command), self._timeout)
 
     def update_job(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str
@@ -147,19 +152,7 @@ class FrameworkBackend:
         return self._wait(self._service.query(read))
 
     def _wait(self, future: Future[T]) -> T:
-        """Returns the future's result; past the timeout says whether anything may yet happen."""
-        try:
-            return future.result(self._timeout)
-        except TimeoutError:
-            if future.cancel():
-                fate = "nothing has been done"
-            elif future.done():
-                return future.result()
-            else:
-                fate = "it may still be carried out: look before you repeat it"
-            raise Unavailable(
-                f"the scheduler has not answered for {self._timeout:g} s; {fate}"
-            ) from None
+        return Pending(future, self._timeout).wait()
 
 
 def _spec(submission: Submission) -> JobSpec:

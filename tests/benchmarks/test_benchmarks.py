@@ -18,7 +18,7 @@ METRICS = {
     "offers": {"to the callback", "to the scheduler"},
     "status": {"500 tasks to RUNNING"},
     "list": {"all 200 jobs", "a row of all", "one job", "a page of 100, p99"},
-    "submit": {"1 connection", "16 connections", "16 connections, p99"},
+    "submit": {"JSON, 1 connection", ".aurora, 16 connections", "JSON, 16 connections, p99"},
     "start": {"single", "a burst of 3", "containers left behind"},
     "recover": {"500 tasks, serving", "reconciled", "RSS"},
 }

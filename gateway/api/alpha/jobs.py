@@ -76,7 +76,12 @@ async def create_job(call: Call, *segments: str) -> Answer:
     if call.query.flag("dry_run"):
         result = await call.run(call.gateway.operations.plan, request, None, True)
         return Answer(views.dry_run(str(request.key), result))
-    await call.run(call.gateway.operations.create, request)
+    operations = call.gateway.operations
+    await call.gateway.pool.settle(
+        lambda: operations.begin_create(request, plainly=True),
+        lambda: operations.begin_create(request),
+        lambda: operations.create(request),
+    )
     return Answer(bodies.done(str(request.key)), status=201)
 
 
