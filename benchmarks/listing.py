@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.load import Load, request
 from benchmarks.measure import Report, compare, quantile
 from benchmarks.processes import Process, running
+from gateway.auth.passwords import hash_token, new_token
 from tests.e2e.harness import Server, gateway
 
-# As a client of a server with authentication sends it.
-HEADERS = {"Authorization": "Basic YmVuY2g6YmVuY2g="}
+TOKEN = new_token()
 ALL = "/alpha/jobs/devcluster/www-data"
 
 
@@ -24,7 +24,13 @@ def run(report: Report) -> None:
         directory = Path(name)
         with running("benchmarks.subject") as maker:
             maker.ask({"do": "prepare", "jobs": jobs, "instances": 1, "storage": f"{name}/state.db"})
-        with gateway(directory, "--master=127.0.0.1:1", "--log-level=error") as server:
+        users = directory / "users.toml"
+        users.write_text(
+            f'[users.bench]\nroles = ["www-data"]\ntokens = [{{ hash = "{hash_token(TOKEN)}" }}]\n'
+        )
+        users.chmod(0o600)
+        options = ("--auth=tokens", f"--auth-file={users}", "--log-level=error")
+        with gateway(directory, "--master=127.0.0.1:1", *options) as server:
             paths = {"full": ALL, "one": f"{ALL}/prod/job-{jobs // 2}", "page": f"{ALL}?limit=100"}
             for what, path in paths.items():
                 answer = Load(server.address, lambda n, p=path: _get(p)).one()
@@ -36,7 +42,7 @@ def run(report: Report) -> None:
 
 
 def _get(path: str) -> bytes:
-    return request("GET", path, headers=HEADERS)
+    return request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
 
 
 def _full(report: Report, server: Server, peer: Process, jobs: int) -> None:

@@ -39,7 +39,7 @@ class Process:
         assert self._process.stdout is not None
         text = self._process.stdout.readline()
         if not text:
-            raise RuntimeError(f"{self._process.args} has ended")
+            raise RuntimeError(f"{self._process.args} has ended: {self._process.wait(PATIENCE)}")
         return text.rstrip("\n")
 
     def ask(self, order: Any) -> Any:

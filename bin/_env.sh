@@ -65,6 +65,8 @@ environment() {
         return
     fi
     (
+        # Also where the caller has not said so: an install that fails must not leave the stamp.
+        set -euo pipefail
         # Two scripts at once must not make the same environment.
         flock 9
         if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from framework.clock import Clock
-from framework.core.messages import Command, Counts, Event, Snapshot, Tick
+from framework.core.messages import Command, Counts, Event, OffersReceived, Snapshot, Tick
 from framework.core.scheduler import Scheduler, Session
 from framework.core.settings import Settings
 from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem, queries
@@ -39,8 +39,8 @@ Listener = Callable[[StoredEvent], None]
 MakeDriver = Callable[[Sink, str | None], Driver]
 MakeCore = Callable[[Settings, Snapshot], Scheduler]
 
-# One turn handles so many items, or so many seconds' worth of them, its commit included, whichever
-# is less: that is how long a reader waits at worst.
+# A turn handles so many items, or so many seconds' worth of them, its commit included; longer no
+# reader waits.
 _TURN_ITEMS = 1000
 _TURN_SECONDS = 0.1
 _LEAST_SECONDS = 0.005
@@ -99,8 +99,7 @@ class SchedulerService:
         self._counted_at = 0.0
         self._uncounted = False
         self._durations: dict[str, Timing] = {}
-        # For the core's part of a turn, given what the last commits took.
-        self._budget = _TURN_SECONDS
+        self._budget = _TURN_SECONDS  # for the core's part, given what the last commits took
 
     # -- any thread -------------------------------------------------------------------------------
 
@@ -140,8 +139,8 @@ class SchedulerService:
     def query(self, read: Callable[[Scheduler], T]) -> Future[T]:
         """Returns a future of ``read(core)``, run between two turns: it sees exactly what is durable.
 
-        It is run here and now if nothing is under way, otherwise on the service's thread. ``read``
-        must be quick and must neither keep nor change the core.
+        Here and now if nothing is under way, otherwise on the service's thread. ``read`` must be
+        quick and must neither keep nor change the core.
         """
         at_once = self.glance(read)
         if at_once is not None:
@@ -219,6 +218,7 @@ class SchedulerService:
             counts=self._counts,
             durations=dict(self._durations),
             mesos=driver.counters if driver else {},
+            calls_queued=driver.queued if driver else 0,
         )
 
     def _receive(self, event: Event) -> None:
@@ -309,7 +309,10 @@ class SchedulerService:
                 break
             self._took("wait", now - item.since)
             self._uncounted = True
-            if not turn.handle(core, item, self._clock.now()):
+            trusted = turn.handle(core, item, self._clock.now())
+            if isinstance(item.event, OffersReceived):
+                self._took("match", time.monotonic() - now)
+            if not trusted:
                 self._inbox.put_back([i for i in items[index + 1 :] if not isinstance(i, QueryItem)])
                 return
         deadline = core.next_deadline()

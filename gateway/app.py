@@ -62,14 +62,15 @@ def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
 def log_access(handler: RequestHandler) -> None:
     """Logs one answered request; the repr keeps whatever a path holds on one line."""
     request = handler.request
+    known = handler if isinstance(handler, Resource) else None
     log.log(
         logging.WARNING if handler.get_status() >= 500 else logging.INFO,
         "%d %s %r %s %s %s %.1fms",
         handler.get_status(),
         request.method,
         request.path[:500],
-        request.remote_ip,
-        (handler.caller.user if isinstance(handler, Resource) else None) or "-",
-        handler.request_id if isinstance(handler, Resource) else "-",
+        known.remote if known else request.remote_ip,
+        (known.caller.user if known else None) or "-",
+        known.request_id if known else "-",
         1000.0 * request.request_time(),
     )

@@ -66,9 +66,10 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     )
     pool = Pool(mode, options.parallel, commands)
     metrics = Metrics()
+    certificate = _certificate(options)
     service = _service(options, zookeeper, stack) if options.executor == "internal" else None
     replica = service if isinstance(service, Replica) else None
-    forwarder = None if replica is None else Forwarder(replica)
+    forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.
     stack.callback(pool.close)
     clusters = _registry(options, service, pool)
@@ -95,7 +96,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         requests=requests,
         access=_access(options, stack),
         audit=_audit(options, stack),
-        certificate=_certificate(options),
+        certificate=certificate,
         forwarder=forwarder,
         replica=replica,
         max_body=options.max_body,
@@ -104,9 +105,14 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
 
 
 def _access(options: Options, stack: contextlib.ExitStack) -> Access:
-    names = () if options.auth == ("none",) else options.auth
     reading: Any = options.read_access
-    access = Access(make_authenticators(names, options.auth_file), reading, options.rate_limit)
+    access = Access(
+        make_authenticators(options),
+        reading,
+        options.rate_limit,
+        open_metrics=options.open_metrics,
+        proxies=options.trusted_proxies,
+    )
     stack.callback(access.close)
     return access
 
@@ -122,7 +128,7 @@ def _audit(options: Options, stack: contextlib.ExitStack) -> Sink:
 def _certificate(options: Options) -> Certificate | None:
     if options.tls_cert is None or options.tls_key is None:
         return None
-    return Certificate(options.tls_cert, options.tls_key)
+    return Certificate(options.tls_cert, options.tls_key, options.tls_client_ca)
 
 
 def _mode(name: str) -> Mode:

@@ -51,3 +51,8 @@ class Gateway:
         self.audit.reopen()
         if self.certificate is not None:
             self.certificate.reload()
+
+    def problems(self) -> tuple[str, ...]:
+        """Returns what was wrong with the files when they were read anew."""
+        certificate = None if self.certificate is None else self.certificate.problem
+        return tuple(problem for problem in (self.access.problem, certificate) if problem is not None)

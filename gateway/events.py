@@ -7,6 +7,7 @@ is older from the storage; nothing is ever queued for a reader, so a slow one co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,21 +122,22 @@ class EventHub:
     ) -> AsyncIterator[Sequence[StoredEvent]]:
         """Yields the wanted events after number ``after`` (None: from now on), in order, for ever.
 
-        An empty list after ``pause`` seconds without any.
+        An empty list after ``pause`` seconds without any, however many others there are.
         """
         self.check()
         position = self._last() if after is None else after
+        clock = asyncio.get_running_loop().time
+        silent = clock()
         while True:
-            news = self._news
+            news, before = self._news, position
             position, events = await self._next(position, wanted)
-            if events:
+            if events or clock() - silent >= pause:
                 yield events
-            elif news is self._news:
-                try:
-                    async with asyncio.timeout(pause):
+                silent = clock()
+            elif news is self._news and position == before:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(silent + pause):
                         await news.wait()
-                except TimeoutError:
-                    yield ()
 
     def _last(self) -> int | None:
         return self._recent[-1].sequence if self._recent else None

@@ -26,6 +26,7 @@ from tornado.tcpclient import TCPClient
 
 from framework.model.errors import Unavailable
 from gateway.api.http import Answer, Stream
+from gateway.tls import Certificate
 
 FORWARDED = "X-Mesos-Gateway-Forwarded"
 _CONNECT_SECS = 2.0
@@ -57,10 +58,11 @@ class Standby(Protocol):
 class Forwarder:
     """Hands requests to the leader of ``replica``; belongs to the event loop."""
 
-    def __init__(self, replica: Standby) -> None:
+    def __init__(self, replica: Standby, certificate: Certificate | None = None) -> None:
         self._replica = replica
+        self._certificate = certificate
         # Made once: it reads all authorities that the system trusts (and SSL_CERT_FILE).
-        self._tls = ssl.create_default_context()
+        self._plain = ssl.create_default_context()
         self._flights: dict[_Flight, str] = {}
 
     @property
@@ -81,6 +83,9 @@ class Forwarder:
             raise replica.unavailable()
         return leader
 
+    def _tls(self) -> ssl.SSLContext:
+        return self._plain if self._certificate is None else self._certificate.outward
+
     def changed(self) -> None:
         """There may be another leader: what the former one has not answered yet, it never will."""
         leader = self._replica.leader
@@ -98,7 +103,7 @@ class Forwarder:
         if len(self._flights) >= _MOST:
             raise Unavailable(f"{_MOST} requests wait for the leader already", retry_after=1)
         flight = _Flight(
-            leader, request.method or "", self._tls, lambda: self._flights.pop(flight, None)
+            leader, request.method or "", self._tls(), lambda: self._flights.pop(flight, None)
         )
         self._flights[flight] = leader
         handed_over = False

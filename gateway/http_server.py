@@ -17,8 +17,11 @@ from gateway.api.resource import DRAINED
 # What tornado.http1connection writes to whoever does not speak HTTP.
 _BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 MAX_HEADER = 65536
+# From the connection, or the last answer, to the end of the headers; the TLS handshake is in it.
 IDLE_SECS = 30.0
 BODY_SECS = 30.0
+# An answer of which nothing is taken for so long is not wanted any more.
+STALLED_SECS = 30.0
 
 
 def _complete(status: str, sentence: str) -> bytes:
@@ -45,13 +48,36 @@ _Reason = (
 )
 
 
-class AnsweringStream(IOStream):
-    """A connection on which whoever is refused before there is a request learns why."""
+class _Answering(IOStream):
+    """A connection on which whoever is refused before there is a request learns why.
+
+    A reader that takes nothing of an answer for STALLED_SECS is disconnected.
+    """
+
+    _watch: object = None
 
     def write(self, data: Any) -> Any:
-        return super().write(MALFORMED if data == _BARE else data)
+        written = super().write(MALFORMED if data == _BARE else data)
+        if self._watch is None and self.writing():
+            self._watch_from(self._total_write_done_index)
+        return written
+
+    def _watch_from(self, done: int) -> None:
+        self._watch = self.io_loop.call_later(STALLED_SECS, self._look, done)
+
+    def _look(self, before: int) -> None:
+        self._watch, done = None, self._total_write_done_index
+        if self.closed() or not self.writing():
+            return
+        if done == before:
+            self.close()
+        else:
+            self._watch_from(done)
 
     def close(self, exc_info: _Reason = False) -> None:
+        if self._watch is not None:
+            self.io_loop.remove_timeout(self._watch)
+            self._watch = None
         error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
         if isinstance(error, UnsatisfiableReadError) and not self.closed():
             # The stream is given up; a short answer still fits into the socket's own buffer.
@@ -68,6 +94,14 @@ class AnsweringStream(IOStream):
                 return
 
 
+class AnsweringStream(_Answering):
+    """As it is without TLS."""
+
+
+class AnsweringTLSStream(_Answering, SSLIOStream):
+    """As it is with TLS."""
+
+
 class GatewayServer(HTTPServer):
     """Limits: headers MAX_HEADER bytes within IDLE_SECS, a body within BODY_SECS."""
 
@@ -82,11 +116,13 @@ class GatewayServer(HTTPServer):
         )
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        if isinstance(stream, SSLIOStream):
-            super().handle_stream(stream, address)
-            return
         # Nothing has been read or written yet, so the socket can change hands.
-        answering = AnsweringStream(
+        kind: type[_Answering] = AnsweringStream
+        if isinstance(stream, SSLIOStream):
+            # This one already waits for the handshake.
+            stream.io_loop.remove_handler(stream.fileno())
+            kind = AnsweringTLSStream
+        answering = kind(
             stream.socket,
             max_buffer_size=stream.max_buffer_size,
             read_chunk_size=stream.read_chunk_size,

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+
+from framework.status import BOUNDS, Timing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
@@ -84,7 +92,7 @@ class _Gauges(Collector):
 
 
 class _Scheduler(Collector):
-    """Reads a status once per scrape; see :class:`framework.service.ServiceStatus`."""
+    """Reads a status once per scrape; see :class:`framework.status.ServiceStatus`."""
 
     def __init__(self, status: Callable[[], Any]) -> None:
         self._status = status
@@ -95,26 +103,29 @@ class _Scheduler(Collector):
         yield _gauge("scheduler_queue", "Commands and events that wait for the scheduler", status.queued)
         if status.counts is not None:
             yield from _counts(status.counts)
-        took = CounterMetricFamily(
-            "mesos_gateway_scheduler_seconds", "Time spent per step of the scheduler", labels=["step"]
-        )
-        turns = CounterMetricFamily(
-            "mesos_gateway_scheduler_steps", "How often each step was taken", labels=["step"]
-        )
-        longest = GaugeMetricFamily(
-            "mesos_gateway_scheduler_longest_seconds", "The longest of each step", labels=["step"]
-        )
-        for step, timing in status.durations.items():
-            took.add_metric([step], timing.total)
-            turns.add_metric([step], timing.count)
-            longest.add_metric([step], timing.longest)
-        yield from (took, turns, longest)
+        yield from _durations(status.durations)
+        yield _gauge("mesos_calls_queued", "Calls that wait to be sent to Mesos", status.calls_queued)
         mesos = CounterMetricFamily(
             "mesos_gateway_mesos_events", "What passed between the framework and Mesos", labels=["kind"]
         )
         for kind, count in status.mesos.items():
             mesos.add_metric([kind], count)
         yield mesos
+
+
+def _durations(durations: Mapping[str, Timing]) -> Iterable[Metric]:
+    took = HistogramMetricFamily(
+        "mesos_gateway_scheduler_seconds", "How long each step of the scheduler took", labels=["step"]
+    )
+    longest = GaugeMetricFamily(
+        "mesos_gateway_scheduler_longest_seconds", "The longest of each step", labels=["step"]
+    )
+    names = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+    for step, timing in durations.items():
+        sums = itertools.accumulate(timing.buckets)
+        took.add_metric([step], list(zip(names, sums, strict=True)), timing.total)
+        longest.add_metric([step], timing.longest)
+    yield from (took, longest)
 
 
 def _counts(counts: Any) -> Iterable[Metric]:
@@ -130,6 +141,10 @@ def _counts(counts: Any) -> Iterable[Metric]:
         "Tasks that Mesos was asked about and has not answered for",
         counts.unanswered,
     )
+    placed = "mesos_gateway_tasks_placed"
+    yield CounterMetricFamily(placed, "Tasks assigned to an agent", value=counts.placed)
+    looks = "mesos_gateway_matching_looks"
+    yield CounterMetricFamily(looks, "Configurations matched with an agent", value=counts.looks)
     yield _gauge("agents", "Agents whose offers have been seen", counts.agents)
     yield _gauge("agents_in_trouble", "Agents whose Docker does not answer", len(counts.troubles))
     yield _gauge("driver_connected", "1 when Mesos has accepted the framework", float(counts.registered))

@@ -11,6 +11,7 @@ from pathlib import Path
 from framework.mesos.masters import Address, ZooKeeperUrl, parse_master
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
+from gateway.auth.addresses import Network
 from gateway.auth.rates import Rate
 
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 - refused where one is to be named
@@ -111,6 +112,22 @@ def rate(value: str) -> Rate:
         raise ValueError(f"{value!r} is not a rate; write N or N:BURST, with N requests a second")
     per_second = float(match.group(1))
     return Rate(per_second, float(match.group(2) or max(1.0, 2 * per_second)))
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Addresses and networks with commas between them."""
+    found = []
+    for part in value.split(","):
+        try:
+            network = ipaddress.ip_network(part.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; write addresses and networks like 192.0.2.1,10.0.0.0/8"
+            ) from None
+        if network.prefixlen == 0:
+            raise ValueError(f"{part.strip()} is everybody, who could then claim any address")
+        found.append(network)
+    return tuple(found)
 
 
 def segment(what: str) -> Callable[[str], str]:

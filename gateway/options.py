@@ -20,6 +20,7 @@ from typing import Any
 from framework.lease import SESSION_SECONDS
 from framework.local.options import DEFAULT_RESOURCES
 from gateway import option_values as values
+from gateway.auth.addresses import Network
 from gateway.auth.rates import Rate
 from gateway.pool import MODES
 
@@ -142,6 +143,23 @@ class Options:
     )
     tls_key: Path | None = _option(
         None, "the certificate's key (PEM)", group="Access", read=values.file, shows="FILE"
+    )
+    tls_client_ca: Path | None = _option(
+        None,
+        "authorities (PEM): clients must show a certificate that one of them has signed",
+        group="Access",
+        read=values.file,
+        shows="FILE",
+    )
+    open_metrics: bool = _option(
+        False, "/metrics asks nobody who they are", group="Access", read=values.truth, shows=""
+    )
+    trusted_proxies: tuple[Network, ...] = _option(
+        (),
+        "proxies whose X-Forwarded-For says where a request comes from",
+        group="Access",
+        read=values.networks,
+        shows="ADDRESS,NETWORK",
     )
     audit_log: str | None = _option(
         None,
@@ -374,6 +392,8 @@ def _together(options: Options) -> Options:
     """Returns the options; raises :class:`OptionError` where two of them do not go together."""
     if (options.tls_cert is None) is not (options.tls_key is None):
         raise OptionError("--tls-cert and --tls-key go together: a certificate, and its key")
+    if options.tls_client_ca is not None and options.tls_cert is None:
+        raise OptionError("--tls-client-ca needs --tls-cert and --tls-key: clients show theirs over TLS")
     if options.auth == ("none",) and not values.is_loopback(options.address):
         raise OptionError(
             f"--address: {options.address} could be reached from other machines, and nobody is asked "

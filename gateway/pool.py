@@ -7,7 +7,8 @@ coroutine the requests one after the other, off the event loop
 sync     the requests one after the other, on the event loop: nothing else is answered meanwhile
 ======== ======================================================================================
 
-Job configurations are evaluated in worker processes in every mode (:mod:`gateway.jobs`).
+Job configurations are evaluated in worker processes in every mode (:mod:`gateway.jobs`), except for
+small plain JSON, which is read where the request is.
 """
 
 from __future__ import annotations

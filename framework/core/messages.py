@@ -15,7 +15,7 @@ from framework.model.tasks import Task
 from framework.model.updates import Update
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """The durable record of a job: its latest spec, and the config wanted for each instance.
 
     ``wanted`` is what should run now; a killed or finished instance is not in it. The record

@@ -64,6 +64,7 @@ class CallSender:
 
     Calls of a session that is over are dropped, and counted: after the next registration the core
     decides anew. A call that fails ends the session, so that reconciliation tells what became of it.
+    ``fatal`` is a sentence once nothing will be sent any more.
     """
 
     def __init__(
@@ -84,7 +85,12 @@ class CallSender:
         self._busy = False
         self._closing = False
         self._connection: Connection | None = None
-        self._thread = threading.Thread(target=self._run, name="mesos-calls", daemon=True)
+        self.fatal: str | None = None
+        self._thread = threading.Thread(target=self._run_until_closed, name="mesos-calls", daemon=True)
+
+    def __len__(self) -> int:
+        """How many actions wait."""
+        return len(self._queue)
 
     def start(self) -> None:
         self._thread.start()
@@ -135,6 +141,14 @@ class CallSender:
             raise Unavailable(f"master {session.address} answers {answer.status}: {answer.text.strip()}")
 
     # -- the thread -------------------------------------------------------------------------------
+
+    def _run_until_closed(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            # Nothing would be sent any more, and nobody would know why.
+            self.fatal = f"the thread that sends calls to Mesos has ended: {error!r}; see the log"
+            raise
 
     def _run(self) -> None:
         while True:

@@ -179,9 +179,10 @@ class MesosDriver:
             connected=driver.connected,
             master=driver.master,
             framework_id=driver.framework_id,
-            fatal=driver.fatal,
+            fatal=driver.fatal or self._sender.fatal,
             problem=None if driver.connected else driver.problem,
             counters=dict(driver.counters),
+            queued=len(self._sender),
         )
 
     def _encode(self, action: Action, session: Session) -> Iterable[Mapping[str, Any]]:

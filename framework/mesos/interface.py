@@ -30,6 +30,7 @@ class DriverStatus(msgspec.Struct, frozen=True):
     fatal: str | None = None
     problem: str | None = None
     counters: dict[str, int] = {}
+    queued: int = 0
 
 
 class Driver(Protocol):

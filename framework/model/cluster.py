@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 
-class PortRange(msgspec.Struct, frozen=True, order=True):
+class PortRange(msgspec.Struct, frozen=True, gc=False, order=True):
     """Port numbers from ``begin`` to ``end``, both included."""
 
     begin: int
     end: int
 
 
-class Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True, gc=False):
     """What a Mesos agent offers now. Memory and disk in MiB.
 
     ``attributes`` maps a name to all of its values as text. ``has_executor``: this framework's
@@ -32,7 +32,7 @@ class Offer(msgspec.Struct, frozen=True):
     has_executor: bool = False
 
 
-class StatusUpdate(msgspec.Struct, frozen=True):
+class StatusUpdate(msgspec.Struct, frozen=True, gc=False):
     """A Mesos TaskStatus. ``uuid`` (base64) is absent on updates that must not be acknowledged.
 
     ``state``, ``source`` and ``reason`` are Mesos's names: TASK_RUNNING, SOURCE_EXECUTOR,

@@ -16,7 +16,7 @@ SEGMENT = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,255}")
 _PARTS = ("cluster", "role", "environment", "name")
 
 
-class JobKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class JobKey(msgspec.Struct, frozen=True, gc=False, order=True, cache_hash=True):
     """``cluster/role/environment/name``: what identifies a job."""
 
     cluster: str
@@ -52,7 +52,7 @@ def check_segment(what: str, part: str) -> None:
         )
 
 
-class Resources(msgspec.Struct, frozen=True):
+class Resources(msgspec.Struct, frozen=True, gc=False):
     """What one task needs. Memory and disk in MiB; ``ports`` are names, numbers come with an offer."""
 
     cpus: float
@@ -62,7 +62,7 @@ class Resources(msgspec.Struct, frozen=True):
     ports: tuple[str, ...] = ()
 
 
-class Constraint(msgspec.Struct, frozen=True, order=True):
+class Constraint(msgspec.Struct, frozen=True, gc=False, order=True):
     """A placement constraint on an agent attribute (``host`` is the agent's hostname).
 
     ``value``: the attribute is one of ``values`` (none of them when ``negated``).
@@ -101,14 +101,14 @@ class Constraint(msgspec.Struct, frozen=True, order=True):
         return f"{self.attribute}={'!' if self.negated else ''}{','.join(self.values)}"
 
 
-class PartitionPolicy(msgspec.Struct, frozen=True):
+class PartitionPolicy(msgspec.Struct, frozen=True, gc=False):
     """What becomes of a task whose agent is unreachable; ``delay_secs`` before it is replaced."""
 
     reschedule: bool = True
     delay_secs: int = 0
 
 
-class SlaPolicy(msgspec.Struct, frozen=True):
+class SlaPolicy(msgspec.Struct, frozen=True, gc=False):
     """One of Aurora's three: ``amount`` is a count, or a percentage; the coordinator has a URL."""
 
     kind: Literal["count", "percentage", "coordinator"]
@@ -118,7 +118,7 @@ class SlaPolicy(msgspec.Struct, frozen=True):
     status_key: str = ""
 
 
-class TaskConfig(msgspec.Struct, frozen=True):
+class TaskConfig(msgspec.Struct, frozen=True, gc=False):
     """What every instance of a job runs, and needs in order to run.
 
     ``executor_data`` is the job's JSON for the executor (see :mod:`executor.task`), kept as it came.
@@ -142,7 +142,7 @@ class TaskConfig(msgspec.Struct, frozen=True):
     executor_name: str = "AuroraExecutor"
 
 
-class UpdateSettings(msgspec.Struct, frozen=True):
+class UpdateSettings(msgspec.Struct, frozen=True, gc=False):
     """How a rolling update goes. Times in seconds.
 
     ``strategy``: ``queue`` starts the next instance as a slot frees; ``batch`` waits for the whole
@@ -160,7 +160,7 @@ class UpdateSettings(msgspec.Struct, frozen=True):
     sla_aware: bool = False
 
 
-class JobSpec(msgspec.Struct, frozen=True):
+class JobSpec(msgspec.Struct, frozen=True, gc=False):
     """A job as its author wants it: the result of reading a configuration."""
 
     key: JobKey

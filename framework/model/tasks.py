@@ -45,7 +45,7 @@ TRANSIENT = frozenset(
 )
 
 
-class TaskEvent(msgspec.Struct, frozen=True):
+class TaskEvent(msgspec.Struct, frozen=True, gc=False):
     """One transition: ``at`` in seconds since the epoch, ``message`` for people."""
 
     at: float
@@ -54,7 +54,7 @@ class TaskEvent(msgspec.Struct, frozen=True):
     source: str = "scheduler"
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """One try to run instance ``instance`` of job ``key``.
 
     ``restarts`` counts the tries of this instance before this one, ``failures`` those that failed.

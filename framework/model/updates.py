@@ -48,20 +48,20 @@ class InstanceAction(StrEnum):
     INSTANCE_ROLLBACK_FAILED = "INSTANCE_ROLLBACK_FAILED"
 
 
-class UpdateEvent(msgspec.Struct, frozen=True):
+class UpdateEvent(msgspec.Struct, frozen=True, gc=False):
     at: float
     status: UpdateStatus
     message: str = ""
 
 
-class InstanceEvent(msgspec.Struct, frozen=True):
+class InstanceEvent(msgspec.Struct, frozen=True, gc=False):
     at: float
     instance: int
     action: InstanceAction
     message: str = ""
 
 
-class Update(msgspec.Struct, frozen=True):
+class Update(msgspec.Struct, frozen=True, gc=False):
     """One rolling change of a job.
 
     ``kind`` ``restart`` replaces instances by tasks of the same config; ``update`` moves them from

@@ -5,13 +5,9 @@ SQLite by default (one file, WAL, synchronous), or any database SQLAlchemy can r
 
 from __future__ import annotations
 
-import logging
-import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,14 +16,8 @@ from framework.core.messages import Snapshot, Write
 from framework.model.errors import Invalid, Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import tables
-from framework.storage.engine import (
-    READ_ONLY,
-    in_memory,
-    is_sqlite,
-    make_engine,
-    parse_url,
-    patience,
-)
+from framework.storage.database import Database
+from framework.storage.migrations import CHAIN
 from framework.storage.records import (
     JOB,
     TASK,
@@ -42,11 +32,7 @@ from framework.storage.records import (
 )
 from framework.storage.statements import RowWriter
 
-logger = logging.getLogger(__name__)
-
 _KEPT_EVENTS = 100_000
-# Any number that nobody else locks.
-_MIGRATION_LOCK = 0x6D65736F
 _CHUNK = 500
 _TABLES = {JOB: tables.jobs, TASK: tables.tasks, UPDATE: tables.updates}
 _CLAIMED = (
@@ -54,12 +40,6 @@ _CLAIMED = (
     .where(tables.leader.c.epoch == sa.bindparam("mine"))
     .values(epoch=sa.bindparam("mine"))
 )
-
-
-class StorageUnavailable(Unavailable):
-    """The database does not take, or give, what was asked; later it may."""
-
-    code = "unavailable"
 
 
 class Fenced(Unavailable):
@@ -77,26 +57,18 @@ class Storage:
     """
 
     def __init__(self, url: str, *, kept_events: int = _KEPT_EVENTS) -> None:
-        self._url = parse_url(url)
         self._kept_events = kept_events
         self._sequence = 0
         self._pruned = 0
         self._references = _References()
-        # In memory there is one connection for everybody; elsewhere everybody has his own.
-        self._lock = threading.RLock() if in_memory(self._url) else None
-        self._engine = make_engine(self._url)
-        self._rows = RowWriter(self._engine.dialect)
-        try:
-            self._prepare()
-        except BaseException:
-            self._engine.dispose()
-            raise
+        self._database = Database(url, CHAIN)
+        self._rows = RowWriter(self._database.dialect)
 
     # -- the service's ----------------------------------------------------------------------------
 
     def claim_epoch(self) -> int:
         """Takes the state over: returns an epoch higher than any before, which alone may commit."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(tables.leader.update().values(epoch=tables.leader.c.epoch + 1))
             return int(connection.execute(sa.select(tables.leader.c.epoch)).scalar_one())
 
@@ -105,7 +77,7 @@ class Storage:
 
         Raises :class:`StorageUnavailable`, and :class:`Invalid` naming a row that cannot be read.
         """
-        with self._transaction(write=False) as connection:
+        with self._database.transaction(write=False) as connection:
             bodies = dict(_rows(connection, tables.configs.c.hash, tables.configs.c.body))
             found = {
                 kind: _rows(connection, table.c.id, table.c.body) for kind, table in _TABLES.items()
@@ -120,7 +92,9 @@ class Storage:
                 try:
                     value, used = read[kind](body)
                 except (ValueError, LookupError, TypeError, AttributeError) as error:
-                    raise Invalid(f"{kind} {row_id} in {self._shown} cannot be read: {error}") from error
+                    raise Invalid(
+                        f"{kind} {row_id} in {self._database.shown} cannot be read: {error}"
+                    ) from error
                 values[kind].append(value)
                 references.set((kind, row_id), used)
         references.found(bodies.keys())
@@ -142,7 +116,7 @@ class Storage:
             StoredEvent(sequence, event)
             for sequence, event in enumerate(batch.published, self._sequence + 1)
         )
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             self._fence(connection, epoch)
             self._write(connection, batch, unused)
             rows = [event_row(e.sequence, e.event) for e in events]
@@ -160,13 +134,13 @@ class Storage:
 
     def framework_id(self) -> str | None:
         """Returns the id that Mesos has given to the framework of this state, None before that."""
-        with self._transaction(write=False) as connection:
+        with self._database.transaction(write=False) as connection:
             found = connection.execute(sa.select(tables.leader.c.framework_id)).scalar_one()
         return None if found is None else str(found)
 
     def forget_framework(self, epoch: int) -> None:
         """Forgets the framework id: the next registration is that of a new framework."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             self._fence(connection, epoch)
             connection.execute(tables.leader.update().values(framework_id=None))
 
@@ -193,53 +167,30 @@ class Storage:
             query = query.where(table.c.role == role)
         if key is not None:
             query = query.where(table.c.job == str(key))
-        with self._transaction(write=False) as connection:
+        with self._database.transaction(write=False) as connection:
             rows = connection.execute(query.order_by(table.c.sequence).limit(limit)).all()
         return [read_event(row[0], row[1]) for row in rows]
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     # -- within -----------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        with self._transaction() as connection:
-            if not is_sqlite(self._url):
-                # Two that start at the same time do not both migrate; SQLite's write lock sees to that.
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            revision = None
-            if sa.inspect(connection).has_table(tables.REVISION_TABLE):
-                revision = connection.execute(sa.select(tables.revisions.c.version_num)).scalar()
-            if revision != tables.REVISION:
-                self._migrate(connection, revision)
-
-    def _migrate(self, connection: sa.Connection, revision: str | None) -> None:
-        # Only now: alembic takes its time to import, and is seldom needed.
-        from framework.storage import migrations
-
-        if revision is not None and revision not in migrations.known_revisions():
-            raise Invalid(
-                f"the state in {self._shown} has the revision {revision}, which this release does not "
-                f"know (its own is {tables.REVISION}): start the release that wrote it, or a newer one"
-            )
-        # It tells of every step and plugin.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        migrations.upgrade(connection)
-        logger.info("the state in %s has the revision %s now", self._shown, tables.REVISION)
 
     def _readers(self, configs: Mapping[str, str]) -> Mapping[str, Callable[[str], tuple[Any, Any]]]:
         try:
             unpacker = Unpacker(configs)
         except ValueError as error:
-            raise Invalid(f"a task's configuration in {self._shown} cannot be read: {error}") from error
+            raise Invalid(
+                f"a task's configuration in {self._database.shown} cannot be read: {error}"
+            ) from error
         return {JOB: unpacker.job, TASK: unpacker.task, UPDATE: unpacker.update}
 
     def _fence(self, connection: sa.Connection, epoch: int) -> None:
         # A write, so that nobody can claim the next epoch until this transaction is over.
         if self._rows.change(connection, "claimed", _CLAIMED, {"mine": epoch}) != 1:
             raise Fenced(
-                f"another scheduler has taken over the state in {self._shown}; this one (epoch {epoch}) "
-                "has stopped acting"
+                f"another scheduler has taken over the state in {self._database.shown}; "
+                f"this one (epoch {epoch}) has stopped acting"
             )
 
     def _write(self, connection: sa.Connection, batch: Batch, unused: AbstractSet[str]) -> None:
@@ -264,29 +215,6 @@ class Storage:
         else:
             _delete(connection, table.c[key], [row[key] for row in rows])
             self._rows.write(connection, table, None, rows)
-
-    @contextmanager
-    def _transaction(self, write: bool = True) -> Iterator[sa.Connection]:
-        """A transaction; SQLAlchemy's and the driver's errors become ours."""
-        try:
-            with self._lock or nullcontext(), self._engine.connect() as connection:
-                connection.execution_options(**{READ_ONLY: not write})
-                with patience(connection), connection.begin():
-                    yield connection
-        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-            raise self._explain(error) from error
-
-    def _explain(self, error: Exception) -> Exception:
-        cause = getattr(error, "orig", None) or error
-        if isinstance(cause, sqlite3.DatabaseError) and "not a database" in str(cause):
-            return Invalid(f"{self._shown} is not a SQLite database; give another path for the state")
-        return StorageUnavailable(f"the state in {self._shown} cannot be used now: {cause}")
-
-    @property
-    def _shown(self) -> str:
-        if is_sqlite(self._url):
-            return self._url.database or "memory"
-        return self._url.render_as_string(hide_password=True)
 
 
 class _References:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-# What the newest migration makes; where a state keeps which one it has.
-REVISION = "0002"
-REVISION_TABLE = "scheduler_revision"
-
 metadata = MetaData()
-revisions = Table(REVISION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 # One row, id 1.
 leader = Table(
     "scheduler_leader",

@@ -59,15 +59,19 @@ class Resource(RequestHandler):
         self._counted = True
         refuse_foreign_pages(self.request.method or "", self.request.headers, self.gateway.access.asks)
         # Before the body: who may not call need not send one.
-        self.caller = await self.gateway.access.admit(
-            self.request.headers, self.request.remote_ip or "", self._kind()
-        )
+        self.caller = await self.gateway.access.admit(self.request.headers, self.remote, self._kind())
         encoding = self.request.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise errors.UnsupportedEncoding(
                 f"Content-Encoding {encoding[:40]!r} is not read here; send the body as it is"
             )
         self._expect_body()
+
+    @functools.cached_property
+    def remote(self) -> str:
+        """The address that the request comes from, as proxies that are trusted have it."""
+        forwarded = self.request.headers.get_list("X-Forwarded-For")
+        return self.gateway.access.address(self.request.remote_ip or "", forwarded)
 
     def _kind(self) -> Kind:
         route = self.routes.get(self.request.method or "")
@@ -157,19 +161,26 @@ class Resource(RequestHandler):
             self.add_header(name, value)
 
     async def _stream(self, answer: Stream) -> None:
-        """Sends chunks until they end, the reader goes away or falls behind, or the server stops."""
+        """Sends chunks until they end, the reader goes away, falls behind or may not read any more, or
+        the server stops."""
         self.set_status(answer.status)
         self.set_header("Content-Type", answer.content_type)
         self.set_header("Cache-Control", "no-store")
         self._set_headers(answer.headers)
         self._pump = asyncio.create_task(self._send(answer))
+        revoked = asyncio.create_task(self.gateway.access.revoked(self.request.headers, self.caller))
         with self.gateway.requests.streaming(self._pump):
-            await asyncio.wait({self._pump})
+            await asyncio.wait({self._pump, revoked}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._pump.done():
+                log.info("the stream of %s ends: its user may not read it any more", self.remote)
+                self._pump.cancel()
+                await asyncio.wait({self._pump})
+        revoked.cancel()
         if self._pump.cancelled():
             return
         failed = self._pump.exception()
         if isinstance(failed, TimeoutError):
-            log.info("%s is disconnected: it does not read its stream", self.request.remote_ip)
+            log.info("%s is disconnected: it does not read its stream", self.remote)
             self._disconnect()
         elif failed is not None and not isinstance(failed, StreamClosedError):
             # Half of the answer is out: only a broken connection still tells that it is not whole.
@@ -215,7 +226,7 @@ class Resource(RequestHandler):
             request_id=self.request_id,
             user=self.caller.user,
             admin=self.caller.admin,
-            remote=self.request.remote_ip or "",
+            remote=self.remote,
             method=self.request.method or "",
             route=self.label,
             path=self.request.path[:2000],

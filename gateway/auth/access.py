@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from framework.model.errors import Forbidden, GatewayError, Invalid, NotFound, Unauthorized
+from framework.model.errors import (
+    Forbidden,
+    GatewayError,
+    Invalid,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+from gateway.auth.addresses import Network, client_address, site_of
 from gateway.auth.authenticators import Authenticator, Credentials
 from gateway.auth.identity import ANONYMOUS, Identity, Reading
 from gateway.auth.rates import Buckets, Rate
@@ -16,9 +26,12 @@ from gateway.auth.rates import Buckets, Rate
 log = logging.getLogger(__name__)
 
 # What a route is, to whoever asks: open to all, for those who are known, or a change.
-Kind = Literal["open", "read", "create", "change"]
+# metrics: for those who are known, or open, as the operator has it.
+Kind = Literal["open", "metrics", "read", "create", "change"]
 # Wrong credentials from one address.
 _FAILURES = Rate(per_second=1.0, burst=30.0)
+# How often streams ask whether their user still may read them.
+_RECHECK_SECS = 60.0
 
 
 class TooMany(GatewayError):
@@ -35,6 +48,7 @@ class Access:
     """Without ``authenticators`` everybody is :data:`ANONYMOUS`, and may do everything.
 
     ``reading``: whether users see the jobs of all roles, or their own only. ``rate`` None: no limit.
+    ``open_metrics``: /metrics is for everybody. ``proxies``: whose X-Forwarded-For is believed.
     """
 
     def __init__(
@@ -43,8 +57,16 @@ class Access:
         reading: Reading = "own",
         rate: Rate | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        open_metrics: bool = False,
+        proxies: Sequence[Network] = (),
+        recheck_secs: float = _RECHECK_SECS,
     ) -> None:
         self.reading: Reading = reading
+        self._open_metrics = open_metrics
+        self._proxies = tuple(proxies)
+        self._recheck_secs = recheck_secs
+        self._reloaded = asyncio.Event()
         self.problem: str | None = None
         self._authenticators = tuple(authenticators)
         self._buckets = Buckets(rate) if rate else None
@@ -56,33 +78,84 @@ class Access:
         """Whether anybody is asked who they are."""
         return bool(self._authenticators)
 
+    def address(self, peer: str, forwarded: Sequence[str]) -> str:
+        """See :func:`gateway.auth.addresses.client_address`."""
+        return client_address(peer, forwarded, self._proxies) if self._proxies else peer
+
     async def admit(self, headers: Mapping[str, str], address: str, kind: Kind) -> Identity:
-        """Returns who asks; raises :class:`Unauthorized` or :class:`TooMany`."""
+        """Returns who asks; raises :class:`Unauthorized` or :class:`TooMany`.
+
+        Users are counted by name. Whoever is none is counted by address; what is open to all stays
+        open to one with wrong credentials.
+        """
+        if not self.asks or (kind == "metrics" and self._open_metrics):
+            self._count(f"address {site_of(address)}")
+            return ANONYMOUS
         header = headers.get("Authorization", "").strip()
-        identity = ANONYMOUS
-        if self._authenticators and (kind != "open" or header):
-            identity = await self._identify(header, address)
-        if self._buckets is not None:
-            who = f"user {identity.user}" if identity.user is not None else f"address {address}"
-            self._limit(self._buckets.take(who, self._clock()), who)
+        try:
+            if kind == "open" and not header:
+                raise Unauthorized("nobody")
+            identity = await self._identify(header, site_of(address))
+        except (Unauthorized, TooMany, Unavailable):
+            self._count(f"address {site_of(address)}")
+            if kind == "open":
+                return ANONYMOUS
+            raise
+        self._count(f"user {identity.user}")
         return identity
+
+    def _count(self, who: str) -> None:
+        if self._buckets is not None:
+            self._limit(self._buckets.take(who, self._clock()), who)
 
     async def _identify(self, header: str, address: str) -> Identity:
         if not header:
             raise self._unauthorized("this needs credentials, in an Authorization header")
+        credentials = _credentials(header)
+        for one in self._authenticators:
+            # Whom it costs nothing to know is let in, whatever others try from the same address.
+            identity = one.recall(credentials)
+            if identity is not None:
+                return identity
         now = self._clock()
         self._limit(self._failures.wait(address, now), f"wrong credentials from {address}")
-        scheme, _, value = header.partition(" ")
-        credentials = Credentials(scheme.lower(), value.strip())
         try:
-            for one in self._authenticators:
-                identity = await one.authenticate(credentials)
-                if identity is not None:
-                    return identity
+            identity = await self._ask(credentials)
         except Unauthorized as error:
             self._failures.take(address, now)
             raise self._unauthorized(str(error)) from None
-        raise self._unauthorized("credentials of this kind are not taken here")
+        if identity is None:
+            raise self._unauthorized("credentials of this kind are not taken here")
+        return identity
+
+    async def _ask(self, credentials: Credentials) -> Identity | None:
+        for one in self._authenticators:
+            identity = await one.authenticate(credentials)
+            if identity is not None:
+                return identity
+        return None
+
+    async def _still(self, headers: Mapping[str, str], identity: Identity) -> bool:
+        try:
+            return await self._ask(_credentials(headers.get("Authorization", "").strip())) == identity
+        except Unauthorized:
+            return False
+        except GatewayError:
+            return True  # nobody can say at the moment
+
+    async def revoked(self, headers: Mapping[str, str], identity: Identity) -> None:
+        """Returns once whoever was admitted with these headers as ``identity`` no longer would be.
+
+        For answers that go on for hours: asked every minute, and when the credentials are read anew.
+        """
+        reloaded = self._reloaded
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._recheck_secs):
+                    await reloaded.wait()
+            reloaded = self._reloaded
+            if self.asks and not await self._still(headers, identity):
+                return
 
     def _unauthorized(self, sentence: str) -> Unauthorized:
         return Unauthorized(sentence, challenges=tuple(a.challenge for a in self._authenticators))
@@ -104,6 +177,10 @@ class Access:
             raise Forbidden(f"user {identity.user} does not have the role {role}, whose job this is")
         raise NotFound(f"there is no job {key}")
 
+    def tells(self, identity: Identity) -> bool:
+        """Returns whether an identity is told details where everybody is told something."""
+        return not (self.asks and identity.is_anonymous)
+
     def reload(self) -> None:
         """Reads the credentials anew; a file that is wrong changes nothing, and is a problem."""
         self.problem = None
@@ -113,7 +190,14 @@ class Access:
             except Invalid as error:
                 self.problem = f"{error}; the credentials read before stay in force"
                 log.error("%s", self.problem)
+        self._reloaded.set()
+        self._reloaded = asyncio.Event()
 
     def close(self) -> None:
         for one in self._authenticators:
             one.close()
+
+
+def _credentials(header: str) -> Credentials:
+    scheme, _, value = header.partition(" ")
+    return Credentials(scheme.lower(), value.strip())

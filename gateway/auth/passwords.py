@@ -12,11 +12,14 @@ import hashlib
 import hmac
 import re
 import secrets
+import unicodedata
 
 import msgspec
 
-_LOG2_N, _R, _P = 14, 8, 1
+# 32 MiB, three times over: one of the settings that OWASP recommends.
+_LOG2_N, _R, _P = 15, 8, 3
 _MAX_LOG2_N = 18
+_SHORTEST, _LONGEST = 8, 1024
 _TOKEN = re.compile(r"sha256:([0-9a-f]{64})")
 TOKEN_PREFIX = "mg_"  # noqa: S105 - by which a leaked token is found in a log or a repository
 
@@ -34,14 +37,32 @@ class PasswordHash(msgspec.Struct, frozen=True):
         salt, key = (base64.b64encode(part).decode() for part in (self.salt, self.key))
         return f"scrypt${self.log2_n}${self.r}${self.p}${salt}${key}"
 
+    @property
+    def cost(self) -> int:
+        """What a check costs, in no unit: to be compared with others."""
+        return int(2**self.log2_n * self.r * self.p)
+
     def matches(self, password: str) -> bool:
-        """Takes some 50 ms of a processor, whether it matches or not."""
+        """Takes some 200 ms of a processor, whether it matches or not."""
         return hmac.compare_digest(_derive(password, self.log2_n, self.r, self.p, self.salt), self.key)
 
 
-def hash_password(password: str) -> PasswordHash:
+def check_password(password: str) -> str:
+    """Returns ``password``; raises ``ValueError`` for a new one that is too short, or too long."""
+    if len(password) < _SHORTEST or len(password.encode("utf-8", "surrogatepass")) > _LONGEST:
+        raise ValueError(f"a password has at least {_SHORTEST} characters, and at most {_LONGEST} bytes")
+    return password
+
+
+def hash_password(password: str, log2_n: int = _LOG2_N, p: int = _P) -> PasswordHash:
     salt = secrets.token_bytes(16)
-    return PasswordHash(_LOG2_N, _R, _P, salt, _derive(password, _LOG2_N, _R, _P, salt))
+    return PasswordHash(log2_n, _R, p, salt, _derive(password, log2_n, _R, p, salt))
+
+
+def decoy(costliest: PasswordHash | None) -> PasswordHash:
+    """Returns a hash that no password has, as costly as ``costliest``."""
+    log2_n, r, p = (costliest.log2_n, costliest.r, costliest.p) if costliest else (_LOG2_N, _R, _P)
+    return PasswordHash(log2_n, r, p, secrets.token_bytes(16), secrets.token_bytes(32))
 
 
 def parse_hash(text: str) -> PasswordHash:
@@ -60,15 +81,20 @@ def parse_hash(text: str) -> PasswordHash:
         raise ValueError("it is not scrypt$LOG2_N$R$P$SALT$KEY; bin/credentials makes one") from None
     if name != "scrypt" or not found.salt or len(found.key) != 32:
         raise ValueError("it is not scrypt$LOG2_N$R$P$SALT$KEY; bin/credentials makes one")
-    if not (10 <= found.log2_n <= _MAX_LOG2_N and 1 <= found.r <= 16 and 1 <= found.p <= 4):
-        raise ValueError(f"its cost is out of bounds (LOG2_N 10 to {_MAX_LOG2_N}, R to 16, P to 4)")
+    bounded = 10 <= found.log2_n <= _MAX_LOG2_N and 1 <= found.r <= 16 and 1 <= found.p <= 8
+    # RFC 7914, section 2: N is less than 2^(128 * r / 8).
+    if not bounded or found.log2_n >= 16 * found.r:
+        raise ValueError(f"its cost is out of bounds (LOG2_N 10 to {_MAX_LOG2_N}, R to 16, P to 8)")
     return found
 
 
 def _derive(password: str, log2_n: int, r: int, p: int, salt: bytes) -> bytes:
-    memory = 129 * r * 2**log2_n * p + 1024 * 1024
+    # What OpenSSL adds up before it begins, and some more: its sum must stay below.
+    memory = 128 * r * (2**log2_n + p + 2) + 1024 * 1024
+    # The same letters may be typed as different code points; RFC 7617 asks for NFC.
+    secret = unicodedata.normalize("NFC", password)
     return hashlib.scrypt(
-        password.encode("utf-8", "surrogatepass"),
+        secret.encode("utf-8", "surrogatepass"),
         salt=salt,
         n=2**log2_n,
         r=r,

@@ -17,6 +17,8 @@ from framework.model.jobs import check_segment
 from gateway.auth.identity import Identity
 from gateway.auth.passwords import PasswordHash, check_token_hash, parse_hash
 
+_LARGEST = 16 * 1024 * 1024
+
 
 class TokenEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``hash``: ``sha256:…``; ``expires``: TOML's date or date-time, from which it is refused (UTC)."""
@@ -54,19 +56,33 @@ class Users(msgspec.Struct, frozen=True):
 
 def read_users(path: Path) -> Users:
     """Raises :class:`Invalid` with the file and what is wrong in it; never with a secret."""
+    data = read_private(path, "the credentials file")
     try:
-        mode = os.stat(path).st_mode
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Invalid(f"the credentials file {path} cannot be read: {error.strerror}") from None
+        return parse_users(data.decode())
     except UnicodeDecodeError:
         raise Invalid(f"the credentials file {path} is not UTF-8") from None
-    if mode & stat.S_IRWXO:
-        raise Invalid(f"the credentials file {path} is open to everybody; run chmod o-rwx {path}")
-    try:
-        return parse_users(text)
     except ValueError as error:
         raise Invalid(f"the credentials file {path} is wrong: {error}") from None
+
+
+def read_private(path: Path, what: str) -> bytes:
+    """Returns the bytes of a file that holds secrets; raises :class:`Invalid`.
+
+    Others may not read it, nor may its group write it: whoever writes it is whoever he wants to be.
+    """
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+                raise Invalid(f"{what} {path} is not a file of at most {_LARGEST} bytes")
+            if found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
+                raise Invalid(
+                    f"{what} {path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); "
+                    f"run chmod g-w,o-rwx {path}"
+                )
+            return file.read()
+    except OSError as error:
+        raise Invalid(f"{what} {path} cannot be read: {error.strerror}") from None
 
 
 def parse_users(text: str) -> Users:

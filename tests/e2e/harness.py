@@ -55,8 +55,9 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._found.wait(PATIENCE) or not self.address:
-            self.stop()
-            raise AssertionError(f"{command} did not start: {self.lines}\n{log.read_text()[-3000:]}")
+            code = self.stop()
+            tail = log.read_text()[-3000:]
+            raise AssertionError(f"{command} did not start ({code}): {self.lines}\n{tail}")
 
     def _read(self) -> None:
         assert self.process.stdout is not None

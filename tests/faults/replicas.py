@@ -47,6 +47,10 @@ class GatedStorage(Storage):
         return published
 
 
+# Seconds; of ZooKeeper's that the tests start, 1 to 10 are possible.
+SESSION, LONGEST_SESSION = 2.0, 10.0
+
+
 def create(name: str, instances: int = 1) -> CreateJob:
     config = TaskConfig(resources=Resources(0.1, 16, 16), executor_data="{}", service=True)
     key = JobKey("devcluster", "www-data", "prod", name)
@@ -54,9 +58,11 @@ def create(name: str, instances: int = 1) -> CreateJob:
 
 
 class Member:
-    """One replica with all that it is made of. ``zookeeper`` is ``host:port``."""
+    """One replica with all that it is made of. ``zookeeper`` is host:port; ``session``, seconds."""
 
-    def __init__(self, name: str, zookeeper: str, path: str, state: Path, master: str) -> None:
+    def __init__(
+        self, name: str, zookeeper: str, path: str, state: Path, master: str, session: float = SESSION
+    ) -> None:
         self.storage = GatedStorage(str(state))
         self.election: Election
         self._zookeeper = zookeeper
@@ -72,7 +78,7 @@ class Member:
             return SchedulerService(self.storage, make_driver, settings, permit=permit)
 
         def make_election(changed: Any) -> Election:
-            self.election = Election(place, f"http://{name}", changed, session=SESSION)
+            self.election = Election(place, f"http://{name}", changed, session=session)
             return self.election
 
         self.replica = Replica(make_election, make_service, self.storage)
@@ -103,10 +109,6 @@ class Member:
         self.storage.gate.set()
         self.replica.stop()
         self.storage.close()
-
-
-# Seconds; of ZooKeeper's that the tests start, 1 to 10 are possible.
-SESSION = 2.0
 
 
 def fresh_path() -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from kazoo.client import KazooClient
@@ -18,14 +19,16 @@ from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import Fenced, Storage, StorageUnavailable
-from tests.faults.replicas import SESSION, Member, create, fresh_path, took
+from tests.faults.replicas import LONGEST_SESSION, SESSION, Member, create, fresh_path, took
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import eventually
 from tests.postgres import Postgres
 from tests.zookeeper import ZooKeeper
 
-MakeMember = Callable[[str], Member]
+
+class MakeMember(Protocol):
+    def __call__(self, name: str, session: float = SESSION) -> Member: ...
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ def cluster() -> Iterator[Cluster]:
 def makes(zookeeper: str, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMember]:
     path, members = fresh_path(), list[Member]()
 
-    def make(name: str) -> Member:
-        member = Member(name, zookeeper, path, tmp_path / "state.db", cluster.address)
+    def make(name: str, session: float = SESSION) -> Member:
+        member = Member(name, zookeeper, path, tmp_path / "state.db", cluster.address, session)
         members.append(member)
         member.replica.start()
         return member
@@ -244,7 +247,7 @@ def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
 
         def commit() -> None:
             nonlocal claimed
-            with stopped._transaction() as connection:
+            with stopped._database.transaction() as connection:
                 stopped._fence(connection, epoch)
                 # Here it stops. The other one would be elected after six seconds.
                 claimed = heir.claim_epoch()
@@ -266,7 +269,8 @@ def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
 def test_a_short_absence_suspends_and_nothing_more(
     exposed: MakeMember, own_zookeeper: ZooKeeper, cluster: Cluster
 ) -> None:
-    first = exposed("one:1")
+    # A Java machine may take longer to start than the sessions of the other tests last.
+    first = exposed("one:1", LONGEST_SESSION)
     eventually(lambda: first.ready)
     first.submit("hello", 2)
     eventually(lambda: len(cluster.acknowledged) == 2)
@@ -278,7 +282,7 @@ def test_a_short_absence_suspends_and_nothing_more(
     cluster.update(cluster.launched[0], "TASK_FAILED")
     assert first.replica.serves
     own_zookeeper.start()
-    eventually(lambda: first.ready)
+    eventually(lambda: first.ready, 20)
     # The same term, and what was told meanwhile is heard now: acknowledged, and the task replaced.
     assert (first.replica.terms, first.replica.status().epoch) == (1, 1)
     eventually(lambda: len(cluster.launched) == 3)

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ from tests.zookeeper import ZooKeeper
 
 RESOURCES = "--resources=cpus:16;mem:8192;disk:8192;ports:[31000-31099]"
 TAKEOVER = 10.0
+# Of this run: others may be under way on the same machine.
+MARK = f"ha-{uuid.uuid4().hex[:12]}"
 # What is done to a leader, and for how many sessions it lasts.
 FAULTS = {"kill": 0.0, "terminate": 0.0, "freeze": 10.0 if LONG else 1.8, "blink": 0.3}
 # The short form takes some of them, the long form all, five times.
@@ -146,16 +149,16 @@ class Promises(threading.Thread):
 
 
 def marked(name: str, instances: int = 1) -> bytes:
-    return service(name, f"while true; do sleep 1; done; : ha-mark-{name}-", instances=instances)
+    return service(name, f"while true; do sleep 1; done; : {MARK}-{name}-", instances=instances)
 
 
 def running(name: str) -> list[int]:
     """Pids of the shells of a marked job."""
     found = []
-    for pid in processes(f"ha-mark-{name}-"):
+    for pid in processes(f"{MARK}-{name}-"):
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if f"ha-mark-{name}-".encode() in words and b"sh\0" in words[:16]:
+            if f"{MARK}-{name}-".encode() in words and b"sh\0" in words[:16]:
                 found.append(pid)
     return found
 
@@ -314,6 +317,13 @@ def test_without_zookeeper_nobody_acts_and_the_tasks_run_on(
         assert client.call("PUT", f"/alpha/jobs/{key_of('base')}", marked("base")).status == 201
         client.wait_states(key_of("base"), {0: "RUNNING"})
         base, epoch = running("base"), fleet.health(leader)["replica"]["epoch"]
+        for number in (0, 1):
+            metrics = fleet.client(number).call("GET", "/metrics").body.decode().splitlines()
+            assert f"mesos_gateway_leader {float(number == leader)}" in metrics
+            assert f"mesos_gateway_terms {float(number == leader)}" in metrics
+            assert {"mesos_gateway_leader_known 1.0", "mesos_gateway_requests_forwarded 0.0"} <= {
+                *metrics
+            }
         own_zookeeper.kill()
         eventually(fleet.roles, lambda roles: "leader" not in roles, 2.0)
         for number in (0, 1):

@@ -15,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from framework.model.errors import Invalid
 from framework.model.tasks import TaskState
 from framework.storage import Storage, StorageUnavailable
-from framework.storage.migrations import script_directory
-from framework.storage.tables import REVISION, REVISION_TABLE, metadata
+from framework.storage.migrations import CHAIN
+from framework.storage.tables import metadata
 from tests.framework.test_storage import KEY, path, place
 
 __all__ = ["path", "place"]
@@ -55,21 +55,21 @@ def fill(place: str) -> None:
 def revisions(place: str) -> list[str]:
     engine = engine_of(place)
     with engine.connect() as connection:
-        found = [row[0] for row in connection.execute(sa.text(f"select * from {REVISION_TABLE}"))]
+        found = [row[0] for row in connection.execute(sa.text(f"select * from {CHAIN.table}"))]
     engine.dispose()
     return found
 
 
 def test_the_newest_revision_is_the_one_that_this_release_expects() -> None:
-    assert script_directory().get_heads() == [REVISION]
+    assert CHAIN.scripts().get_heads() == [CHAIN.head]
 
 
 def test_a_new_state_has_the_tables_that_the_code_knows(place: str) -> None:
     Storage(place).close()
-    assert revisions(place) == [REVISION]
+    assert revisions(place) == [CHAIN.head]
     engine = engine_of(place)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": REVISION_TABLE})
+        context = MigrationContext.configure(connection, opts={"version_table": CHAIN.table})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 
@@ -84,7 +84,7 @@ def test_a_state_of_the_release_before_is_upgraded_with_all_that_is_in_it(place:
         assert all(isinstance(task.state, TaskState) for task in snapshot.tasks)
         assert len(storage.events_after(0)) == 7
         storage.close()
-    assert revisions(place) == [REVISION]
+    assert revisions(place) == [CHAIN.head]
 
 
 def test_several_that_start_at_once_migrate_once(place: str) -> None:
@@ -103,7 +103,7 @@ def test_several_that_start_at_once_migrate_once(place: str) -> None:
     for thread in threads:
         thread.join()
     assert len(failures) < 4
-    assert revisions(place) == [REVISION]
+    assert revisions(place) == [CHAIN.head]
     storage = Storage(place)
     assert len(storage.load().tasks) == 3
     storage.close()
@@ -119,7 +119,7 @@ def test_a_migration_that_fails_leaves_the_state_as_it_was(
     monkeypatch.undo()
     engine = engine_of(place)
     assert sa.inspect(engine).has_table("scheduler_schema")
-    assert not sa.inspect(engine).has_table(REVISION_TABLE)
+    assert not sa.inspect(engine).has_table(CHAIN.table)
     engine.dispose()
     storage = Storage(place)
     assert len(storage.load().tasks) == 3
@@ -134,7 +134,7 @@ def test_a_state_of_a_later_release_is_refused(place: str, opened: Callable[...,
     opened().close()
     engine = engine_of(place)
     with engine.begin() as connection:
-        connection.execute(sa.text(f"update {REVISION_TABLE} set version_num = '0099'"))
+        connection.execute(sa.text(f"update {CHAIN.table} set version_num = '0099'"))
     engine.dispose()
     with pytest.raises(Invalid, match="revision 0099, which this release does not know"):
         Storage(place)

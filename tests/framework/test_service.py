@@ -235,6 +235,26 @@ def test_a_reader_never_sees_what_is_not_durable(
     created.result(10)
 
 
+def test_a_glance_is_answered_at_once_or_not_at_all(
+    service: SchedulerService, storage: WatchedStorage
+) -> None:
+    eventually(lambda: service.status().ready)
+    first = eventually(lambda: service.glance(lambda core: core.list_roles("devcluster")))
+    assert first.result(0) == []
+    storage.gate.clear()
+    created = service.submit(create())
+    assert service.glance(lambda core: core.list_roles("devcluster")) is None
+    storage.gate.set()
+    created.result(10)
+    after = eventually(lambda: service.glance(lambda core: core.list_roles("devcluster")))
+    assert after.result(0) == ["www-data"]
+
+
+def test_a_reader_runs_where_he_asks_when_nothing_is_under_way(service: SchedulerService) -> None:
+    mine = threading.get_ident()
+    eventually(lambda: service.query(lambda core: threading.get_ident()).result(10) == mine)
+
+
 def test_what_a_reader_raises_is_his(service: SchedulerService) -> None:
     with pytest.raises(NotFound):
         service.query(lambda core: core.get_job(KEY)).result(10)

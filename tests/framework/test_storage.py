@@ -264,12 +264,13 @@ def test_a_failed_commit_leaves_nothing_behind(storage: Storage, path: Path) -> 
 def test_a_full_disk_is_unavailable_until_there_is_room(storage: Storage, path: Path) -> None:
     epoch = storage.claim_epoch()
     large = [SaveTask(a_task(n, a_config(str(n) * 100_000))) for n in range(9)]
-    with storage._engine.connect() as connection:  # what SQLite itself says when there is no room
+    with storage._database._engine.connect() as connection:
+        # What SQLite itself says when there is no room.
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
     with pytest.raises(StorageUnavailable, match="full"):
         storage.commit(large, epoch)
-    with storage._engine.connect() as connection:
+    with storage._database._engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=100000")
     storage.commit(large, epoch)
     assert len(storage.load().tasks) == 9
@@ -313,7 +314,7 @@ def test_the_file_is_private_and_its_directory_is_made(
 
 @on_sqlite
 def test_the_journal_survives_power_loss(storage: Storage) -> None:
-    with storage._engine.connect() as connection:
+    with storage._database._engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 

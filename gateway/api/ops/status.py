@@ -10,24 +10,28 @@ from gateway.metrics import CONTENT_TYPE
 
 
 async def health(call: Call) -> Answer:
-    """200 when ready, 503 with the problems when not; ``?live``: 200 as long as anybody answers."""
+    """200 when ready, 503 with the problems when not; ``?live``: 200 as long as anybody answers.
+
+    Where users are asked who they are, only they are told more than that.
+    """
     if call.query.flag("live"):
         return Answer({"status": "success", "live": True, "version": VERSION})
     state = call.gateway.operations.registry.health()
+    status = 200 if state["ready"] else 503
     body = {
         "status": "success" if state["ready"] else "failure",
         "ready": state["ready"],
-        "problems": state["problems"],
-        "clusters": state["clusters"],
         "version": VERSION,
     }
-    problem = call.gateway.access.problem
-    warnings = [*state["warnings"], *([problem] if problem is not None else [])]
+    if not call.gateway.access.tells(call.caller):
+        return Answer(body, status=status)
+    body |= {"problems": state["problems"], "clusters": state["clusters"]}
+    warnings = [*state["warnings"], *call.gateway.problems()]
     if warnings:
         body["warnings"] = warnings
     if call.gateway.replica is not None:
         body["replica"] = standby.describe(call.gateway.replica)
-    return Answer(body, status=200 if state["ready"] else 503)
+    return Answer(body, status=status)
 
 
 async def metrics(call: Call) -> Answer:
@@ -52,6 +56,7 @@ ROUTES = (
         metrics,
         "Numbers for Prometheus",
         bodies.failed,
+        kind="metrics",
         local=True,
         answers=((200, "text/plain"),),
     ),

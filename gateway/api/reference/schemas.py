@@ -184,7 +184,7 @@ SCHEMAS: dict[str, Schema] = {
         warnings=listed(text()),
     ),
     "Health": without(
-        ("warnings", "replica"),
+        ("problems", "clusters", "warnings", "replica"),
         record(
             status=text(enum=["success", "failure"]),
             ready=_FLAG,

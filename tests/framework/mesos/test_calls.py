@@ -85,6 +85,77 @@ def test_an_accept_is_never_sent_twice(driver: MesosDriver, master: Master, sink
     assert driver.status.counters["failed"] == 1
 
 
+def test_calls_are_on_their_way_together_and_in_order(
+    driver: MesosDriver, master: Master, sink: Sink
+) -> None:
+    answered = threading.Event()
+    received: list[str] = []
+
+    def call(request: Request) -> bool:
+        received.append(request.json.get("kill", {}).get("task_id", {}).get("value", request.kind))
+        return not answered.wait(10) if len(received) == 1 else False
+
+    master.call = call
+    driver.perform([Kill(f"t-{number}") for number in range(40)])
+    eventually(lambda: received)
+    driver.perform([Kill("last")])
+    answered.set()
+    eventually(lambda: len(received) == 41)
+    assert received == [*(f"t-{number}" for number in range(40)), "last"]
+    assert driver.status.counters["failed"] == 0
+    assert len({id(r.connection) for r in master.requests if r.kind == "KILL"}) == 1
+
+
+def test_what_was_not_answered_is_sent_again_and_nothing_else(
+    driver: MesosDriver, master: Master, sink: Sink
+) -> None:
+    """The master answers three calls and closes; what it has read behind them is lost."""
+    driver.perform([Revive()])
+    eventually(lambda: master.calls("REVIVE"))
+    seen: dict[Any, list[str]] = {}
+
+    def call(request: Request) -> bool:
+        if request.kind != "KILL":
+            return False
+        on_this = seen.setdefault(request.connection, [])
+        on_this.append(request.json["kill"]["task_id"]["value"])
+        if len(seen) == 1 and len(on_this) >= 4:
+            request.connection.close()
+            return True
+        return False
+
+    master.call = call
+    names = [f"t-{number}" for number in range(8)]
+    driver.perform([Kill(name) for name in names])
+    first, second = eventually(
+        lambda: len(seen) == 2 and list(seen.values())[1][-1] == "t-7" and list(seen.values())
+    )
+    assert first == names[: len(first)]
+    assert second == names[3:]
+    assert driver.status.counters["failed"] == 0
+    assert len(sink.of(Registered)) == 1
+
+
+def test_of_several_launches_none_is_sent_twice(driver: MesosDriver, master: Master, sink: Sink) -> None:
+    driver.perform([Revive()])
+    eventually(lambda: master.calls("REVIVE"))
+    seen: list[str] = []
+
+    def call(request: Request) -> bool:
+        if request.kind == "ACCEPT":
+            seen.append(request.json["accept"]["offer_ids"][0]["value"])
+            if len(seen) == 2:
+                request.connection.close()
+                return True
+        return False
+
+    master.call = call
+    driver.perform([Launch((f"o-{number}",), "a-1", ()) for number in range(5)])
+    sink.wait(Registered, 2)
+    assert len(seen) == len(set(seen))
+    assert driver.status.counters["failed"] >= 1
+
+
 def test_calls_of_an_earlier_subscription_are_dropped(
     driver: MesosDriver, master: Master, sink: Sink
 ) -> None:
@@ -193,3 +264,19 @@ def test_a_stopped_sender_takes_nothing(sender: CallSender, counters: Counter[st
     sender.stop()
     sender.put([Kill("t")])
     assert counters["dropped"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_end_that_nobody_foresaw_is_told(
+    sender: CallSender, master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*arguments: Any) -> None:
+        raise KeyError("a defect of ours")
+
+    monkeypatch.setattr(Subscribed, "resubscribe", defect)
+    master.call = lambda request: request.connection.close() or True
+    sender.start()
+    assert sender.fatal is None
+    sender.put([Kill("t")])
+    eventually(lambda: sender.fatal)
+    assert "the thread that sends calls to Mesos has ended: KeyError('a defect" in (sender.fatal or "")

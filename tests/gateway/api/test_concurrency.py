@@ -274,8 +274,17 @@ class TestNumbers:
             assert samples["mesos_gateway_request_seconds_count", labels] == 1
         assert samples["mesos_gateway_ready", ()] == 1
         assert samples["mesos_gateway_driver_connected", ()] in (0, 1)
-        steps = samples["mesos_gateway_scheduler_steps_total", (("step", "commit"),)]
-        assert steps >= 1
+        for step in ("wait", "handle", "commit"):
+            count = samples["mesos_gateway_scheduler_seconds_count", (("step", step),)]
+            assert count >= 1
+            buckets = [
+                (float(dict(labels)["le"]), value)
+                for (name, labels), value in samples.items()
+                if name == "mesos_gateway_scheduler_seconds_bucket" and ("step", step) in labels
+            ]
+            values = [value for _, value in sorted(buckets)]
+            assert values == sorted(values)
+            assert values[-1] == count
 
     async def test_health(self, client: Client, mesos: Any, service: Any) -> None:
         healthy = await client("GET", "/health")

@@ -167,6 +167,21 @@ async def test_silence_is_kept_alive(http_port: int, client: Client) -> None:
         waiting.cancel()
 
 
+async def test_silence_is_kept_alive_also_while_others_hear_something(
+    http_port: int, service: SchedulerService
+) -> None:
+    """Events that this reader does not want, one after the other: its connection is not idle."""
+    async with stream(http_port, "?role=ops") as events:
+        reading = asyncio.ensure_future(events.next())
+        for n in range(1000):
+            await asyncio.wrap_future(service.submit(CreateJob(at=0.0, spec=spec(f"job{n}"))))
+            if events.comments > 1:
+                break
+        assert events.comments > 1
+        await asyncio.wrap_future(service.submit(CreateJob(at=0.0, spec=spec("mine", "ops"))))
+        assert (await reading)["data"]["role"] == "ops"
+
+
 async def test_many_old_events_come_in_pages(http_port: int, service: SchedulerService) -> None:
     service.submit(CreateJob(at=0.0, spec=spec("many", instances=400))).result(20)
     while service.query(lambda core: core.counts().tasks.get("RUNNING")).result(5) != 400:

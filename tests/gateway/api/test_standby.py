@@ -7,6 +7,7 @@ import base64
 import contextlib
 import dataclasses
 import json
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from gateway.app import make_app
 from gateway.context import Gateway
 from gateway.forward import FORWARDED, Forwarder
 from gateway.http_server import GatewayServer
+from gateway.tls import Certificate
 from tests.gateway.api.conftest import JOB, Client, config, errors
 from tests.gateway.auth.test_server import make_certificate
 from tests.zookeeper import free_port
@@ -267,6 +269,33 @@ async def test_a_leader_with_tls(
         assert len(requests) == (1 if trusted else 0)
         if not trusted:
             assert "nothing has been done" in errors(answer)[0]
+
+
+async def test_a_leader_that_asks_for_a_certificate_is_shown_ours(
+    client: Client,
+    standing: Standing,
+    gateway: Gateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Replicas with --tls-client-ca are each other's clients; a renewed certificate is shown, too."""
+    certificate, key = make_certificate(tmp_path, "first")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    authorities = tmp_path / "ca.pem"
+    shutil.copy(certificate, authorities)
+    served = Certificate(certificate, key, authorities)
+    gateway.forwarder = Forwarder(standing)
+    async with leader(standing, says(OK), served.context):
+        assert (await client("GET", JOB)).code == 503
+        gateway.forwarder = Forwarder(standing, served)
+        assert (await client("GET", JOB)).code == 201
+    make_certificate(tmp_path, "second")
+    shutil.copy(certificate, authorities)
+    renewed = Certificate(certificate, key, authorities)
+    async with leader(standing, says(OK), renewed.context):
+        assert (await client("GET", JOB)).code == 503
+        served.reload()
+        assert (await client("GET", JOB)).code == 201
 
 
 # -- streams -----------------------------------------------------------------------------------------

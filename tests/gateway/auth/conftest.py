@@ -14,6 +14,7 @@ from gateway.auth.access import Access
 from gateway.auth.authenticators import make_authenticators
 from gateway.auth.passwords import hash_password, hash_token, new_token
 from gateway.context import Gateway
+from gateway.options import Options
 from gateway.pool import Mode
 from tests.gateway.api.conftest import (
     app,
@@ -62,8 +63,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("auth") / "users.toml"
     path.write_text(
-        entry("alice", f'roles = ["www-data"]\npassword = "{hash_password(PASSWORD)}"')
-        + entry("bob", 'roles = ["ops"]')
+        entry("alice", f'roles = ["www-data"]\npassword = "{hash_password(PASSWORD, 12, 1)}"')
+        + entry("bob", f'roles = ["ops"]\npassword = "{hash_password(PASSWORD, 12, 1)}"')
         + entry("admin", "admin = true")
         + entry("old", 'roles = ["www-data"]', ", expires = 2020-01-01")
     )
@@ -78,7 +79,8 @@ def reading() -> str:
 
 @pytest.fixture
 def access(file: Path, reading: str) -> Iterator[Access]:
-    access = Access(make_authenticators(("tokens", "basic"), file), reading)  # type: ignore[arg-type]
+    made = make_authenticators(Options(auth=("tokens", "basic"), auth_file=file))
+    access = Access(made, reading)  # type: ignore[arg-type]
     yield access
     access.close()
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import pytest
+from tornado.httputil import HTTPHeaders
 
-from gateway.auth.access import Access
+from framework.model.errors import Unauthorized, Unavailable
+from gateway.auth.access import Access, Kind
+from gateway.auth.authenticators import Authenticator, make_authenticators
+from gateway.auth.identity import ANONYMOUS, Identity
 from gateway.auth.rates import Rate
 from gateway.context import Gateway
+from gateway.options import Options
 from tests.gateway.api.conftest import JOB, Client, config, errors
 from tests.gateway.auth.conftest import PASSWORD, TOKENS, audited, basic, bearer
 
@@ -31,7 +38,11 @@ OF_A_JOB = [
 LISTS = ["/alpha/jobs/devcluster", "/alpha/jobs/devcluster/www-data"]
 
 
-async def made(client: Client) -> None:
+def made(file: Path) -> tuple[Authenticator, ...]:
+    return make_authenticators(Options(auth=("tokens", "basic"), auth_file=file))
+
+
+async def filled(client: Client) -> None:
     assert (await client("PUT", JOB, config(), headers=bearer("alice"))).code == 201
 
 
@@ -68,7 +79,7 @@ async def test_who_is_not_known_gets_nowhere(client: Client, headers: dict[str, 
 
 
 async def test_a_user_works_with_the_jobs_of_the_role(client: Client) -> None:
-    await made(client)
+    await filled(client)
     for method, path in [("GET", JOB), *[("GET", path) for path in LISTS], ("PUT", JOB + "/restart")]:
         answer = await client(method, path, headers=basic("alice", PASSWORD))
         assert answer.code in (200, 202), (method, path, answer.body)
@@ -82,7 +93,7 @@ async def test_the_job_of_another_role_is_as_one_that_is_not(
     client: Client, method: str, path: str
 ) -> None:
     """Every resource, two tenants: word for word the answer that a job gets that does not exist."""
-    await made(client)
+    await filled(client)
     absent = await client(method, path.replace("/hello", "/absent"), headers=bearer("bob"))
     present = await client(method, path, headers=bearer("bob"))
     assert present.code == absent.code == 404
@@ -95,7 +106,7 @@ async def test_the_job_of_another_role_is_as_one_that_is_not(
 
 
 async def test_another_role_can_be_neither_listed_nor_filled(client: Client) -> None:
-    await made(client)
+    await filled(client)
     for path in LISTS:
         answer = await client("GET", path, headers=bearer("bob"))
         assert answer.code == 404
@@ -114,7 +125,7 @@ async def test_events_are_those_of_the_users_own_roles(client: Client, gateway: 
         )
         for name, into in heard.items()
     ]
-    await made(client)
+    await filled(client)
     async with asyncio.timeout(10):
         while b"PENDING" not in heard["alice"] or b"nothing new" not in heard["bob"]:
             await asyncio.sleep(0.01)
@@ -129,7 +140,7 @@ class TestReadingAny:
         return "any"
 
     async def test_others_read_and_change_nothing(self, client: Client) -> None:
-        await made(client)
+        await filled(client)
         for method, path in [*OF_A_JOB, *[("GET", path) for path in LISTS]]:
             answer = await client(method, path, headers=bearer("bob"))
             if method == "GET":
@@ -139,7 +150,7 @@ class TestReadingAny:
 
 
 async def test_changes_are_written_down_and_reads_are_not(client: Client, audit_file: Path) -> None:
-    await made(client)
+    await filled(client)
     await client("GET", JOB, headers=bearer("alice"))
     await client("DELETE", JOB, headers={**bearer("bob"), "X-Request-Id": "from-the-client.1"})
     refused = await client("DELETE", JOB, headers={"X-Request-Id": "no good: space"})
@@ -159,7 +170,7 @@ async def test_no_secret_is_logged(
     client: Client, audit_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "gateway")
-    await made(client)
+    await filled(client)
     answers = [
         await client("GET", JOB, headers=headers)
         for headers in (
@@ -184,6 +195,97 @@ async def test_wrong_credentials_are_not_tried_for_ever(client: Client, access: 
     assert (await client("GET", "/alpha/version")).code == 200
 
 
+async def test_who_is_known_gets_in_whatever_others_try_from_there(client: Client) -> None:
+    """Bob's password has not been seen yet; that of alice has, and a token costs nothing."""
+    assert (await client("GET", LISTS[0], headers=basic("alice", PASSWORD))).code == 404
+    for n in range(40):
+        await client("GET", JOB, headers={"Authorization": f"Bearer {n}"})
+    assert (await client("GET", LISTS[0], headers=basic("bob", PASSWORD))).code == 429
+    assert (await client("GET", LISTS[0], headers=basic("alice", PASSWORD))).code == 404
+    assert (await client("GET", LISTS[0], headers=bearer("bob"))).code == 404
+    assert (await client("GET", LISTS[0], headers=basic("alice", "wrong"))).code == 429
+
+
+async def test_one_password_of_many_requests_is_checked_once(access: Access) -> None:
+    """More requests at once than passwords may wait."""
+    known = await asyncio.gather(
+        *(access.admit(basic("alice", PASSWORD), "192.0.2.1", "read") for _ in range(60))
+    )
+    assert {identity.user for identity in known} == {"alice"}
+
+
+async def test_what_is_open_stays_open_while_passwords_are_guessed(access: Access) -> None:
+    """From everywhere, more than may wait: those are told to come again."""
+
+    def guess(n: int, kind: Kind) -> Awaitable[Identity]:
+        return access.admit(basic("alice", f"wrong{n}"), f"192.0.2.{n}", kind)
+
+    guesses = [guess(n, "read") for n in range(60)]
+    opened = [guess(n, "open") for n in range(60, 120)]
+    answers = await asyncio.gather(*guesses, *opened, return_exceptions=True)
+    assert {type(answer) for answer in answers[:60]} == {Unauthorized, Unavailable}
+    assert set(answers[60:]) == {ANONYMOUS}
+
+
+async def test_health_has_its_details_for_users(client: Client) -> None:
+    told = json.loads((await client("GET", "/health", headers=bearer("bob"))).body)
+    assert set(told) == {"status", "ready", "version", "problems", "clusters"}
+    wrong = {"Authorization": "Bearer mg_unknown"}
+    for headers in ({}, wrong):
+        answer = await client("GET", "/health", headers=headers)
+        assert (answer.code == 200) is told["ready"]
+        assert json.loads(answer.body) == {name: told[name] for name in ("status", "ready", "version")}
+
+
+class TestOpenMetrics:
+    @pytest.fixture
+    def access(self, file: Path) -> Iterator[Access]:
+        access = Access(made(file), open_metrics=True)
+        yield access
+        access.close()
+
+    async def test_they_and_nothing_more_are_for_everybody(self, client: Client) -> None:
+        assert (await client("GET", "/metrics")).code == 200
+        assert (await client("GET", "/metrics", headers={"Authorization": "Bearer x"})).code == 200
+        assert (await client("GET", LISTS[0])).code == 401
+
+
+class TestBehindAProxy:
+    """Which is on this machine, as the tests are."""
+
+    @pytest.fixture
+    def access(self, file: Path) -> Iterator[Access]:
+        access = Access(made(file), proxies=(ipaddress.ip_network("127.0.0.0/8"),))
+        yield access
+        access.close()
+
+    async def test_each_client_is_counted_and_written_down(
+        self, client: Client, audit_file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "gateway.access")
+
+        async def guess(*forwarded: str) -> int:
+            headers = HTTPHeaders({"Authorization": "Bearer x"})
+            for value in forwarded:
+                headers.add("X-Forwarded-For", value)
+            return (await client("DELETE", JOB, headers=headers)).code
+
+        # Whatever one makes up before the proxy adds the address.
+        codes = [await guess(f"203.0.113.{n}", "198.51.100.7") for n in range(40)]
+        assert codes[:30] == [401] * 30
+        assert codes[-1] == 429
+        assert await guess("198.51.100.8") == 401
+        assert {entry["remote"] for entry in audited(audit_file)} == {"198.51.100.7", "198.51.100.8"}
+        assert " 198.51.100.7 " in caplog.text
+
+
+async def test_nobody_is_believed_whom_the_operator_does_not_name(
+    client: Client, audit_file: Path
+) -> None:
+    await client("DELETE", JOB, headers={"X-Forwarded-For": "198.51.100.7"})
+    assert [entry["remote"] for entry in audited(audit_file)] == ["127.0.0.1"]
+
+
 class TestRate:
     @pytest.fixture
     def access(self) -> Access:
@@ -202,11 +304,11 @@ async def test_a_file_that_becomes_wrong_changes_nothing(
         file.write_text("[users.alice")
         gateway.reload()
         assert (await client("GET", LISTS[0], headers=bearer("admin"))).code == 404
-        health = json.loads((await client("GET", "/health")).body)
+        health = json.loads((await client("GET", "/health", headers=bearer("admin"))).body)
         assert "not TOML" in health["warnings"][0]
         file.write_text("[users.alice]\n")
         gateway.reload()
         assert (await client("GET", LISTS[0], headers=bearer("admin"))).code == 401
-        assert "warnings" not in json.loads((await client("GET", "/health")).body)
+        assert gateway.problems() == ()
     finally:
         file.write_text(good)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -57,8 +58,18 @@ class Https:
         self._address = (host, int(port))
         self._context = ssl.create_default_context(cafile=str(trusted))
 
+    def show(self, certificate: Path, key: Path) -> Https:
+        """Has the server see this certificate; returns itself."""
+        self._context.load_cert_chain(certificate, key)
+        return self
+
     def call(self, method: str, path: str, token: str = "") -> tuple[int, str]:
         """Returns the status, and the common name that the server showed."""
+        status, _, subject = self.exchange(method, path, token)
+        return status, subject
+
+    def exchange(self, method: str, path: str, token: str = "") -> tuple[int, bytes, str]:
+        """Returns the status, the whole answer, and the common name that the server showed."""
         with (
             socket.create_connection(self._address, timeout=10) as sock,
             self._context.wrap_socket(sock, server_hostname="127.0.0.1") as tls,
@@ -70,7 +81,9 @@ class Https:
             answer = b""
             while data := tls.recv(65536):
                 answer += data
-        return int(answer.split()[1]), subject[0][0][1]
+        if not answer:
+            raise ConnectionError("no answer")
+        return int(answer.split()[1]), answer, subject[0][0][1]
 
 
 def test_https_with_tokens_an_audit_log_and_renewal(tmp_path: Path) -> None:
@@ -116,6 +129,56 @@ def test_https_with_tokens_an_audit_log_and_renewal(tmp_path: Path) -> None:
     assert TOKEN not in said
     assert renewed not in said
     assert "Traceback" not in said
+
+
+def test_clients_show_certificates_of_the_operators_authority(tmp_path: Path) -> None:
+    """And when it is another, from the next connection on; a file that is wrong changes nothing."""
+    directories = [tmp_path / name for name in ("server", "mine", "foreign")]
+    for directory in directories:
+        directory.mkdir()
+    pairs = [make_certificate(directory, directory.name) for directory in directories]
+    (certificate, key), mine, foreign = pairs
+    authorities = tmp_path / "ca.pem"
+    shutil.copy(mine[0], authorities)
+    server = start(
+        command(
+            "--auth=tokens",
+            f"--auth-file={users(tmp_path, TOKEN)}",
+            f"--tls-cert={certificate}",
+            f"--tls-key={key}",
+            f"--tls-client-ca={authorities}",
+            "--master=127.0.0.1:9",
+            f"--state={tmp_path / 'state.db'}",
+        ),
+        tmp_path,
+    )
+
+    def status(shown: tuple[Path, Path] | None) -> int | None:
+        https = Https(server, certificate)
+        try:
+            return (https.show(*shown) if shown else https).call("GET", "/alpha/version")[0]
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+    try:
+        assert (status(mine), status(foreign), status(None)) == (200, None, None)
+        # A certificate lets a client connect; who it is the token says.
+        assert Https(server, certificate).show(*mine).call("GET", JOB)[0] == 401
+        shutil.copy(foreign[0], authorities)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: status(foreign), lambda found: found == 200)
+        assert status(mine) is None
+        authorities.write_text("nothing")
+        server.process.send_signal(signal.SIGHUP)
+        https = Https(server, certificate).show(*foreign)
+        eventually(
+            lambda: https.exchange("GET", "/health", TOKEN)[1],
+            lambda answer: b"--tls-client-ca" in answer and b"stays in use" in answer,
+        )
+        assert server.stop() == 0
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
@@ -171,7 +234,11 @@ def _time_of_version(port: int) -> float:
         (["--auth=kerberos", "--auth-file=/etc/hostname"], "known are none, tokens, basic"),
         (["--auth=basic", "--auth-file=/no/such"], "there is no file"),
         (["--tls-cert=/etc/hostname"], "--tls-key"),
-        (["--tls-cert=/etc/hostname", "--tls-key=/etc/hostname"], "cannot be used"),
+        (["--tls-cert=/etc/hostname", "--tls-key=/etc/hostname"], "is open to others"),
+        (["--tls-client-ca=/etc/hostname"], "needs --tls-cert and --tls-key"),
+        (["--trusted-proxies=proxy.example"], "write addresses and networks like"),
+        (["--trusted-proxies=10.0.0.1/8"], "has host bits set"),
+        (["--trusted-proxies=10.0.0.1,::/0"], "::/0 is everybody"),
         (["--rate-limit=fast"], "is not a rate"),
         (["--rate-limit=0"], "is not a rate"),
         (["--audit-log=/no/such/directory/audit"], "No such file"),
