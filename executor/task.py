@@ -46,8 +46,57 @@ class Container(msgspec.Struct, frozen=True):
     volumes: tuple[Volume, ...] = ()
 
 
+class Attachment(msgspec.Struct, frozen=True):
+    """One network interface of a node; the first is eth0, the second eth1, ….
+
+    ``subnet`` is in CIDR notation. ``driver`` bridge: ``parent`` is the bridge on the agent ("": one
+    that Docker makes); macvlan: the agent's interface.
+    """
+
+    network: str
+    address: str
+    subnet: str
+    gateway: str | None = None
+    driver: Literal["bridge", "macvlan"] = "bridge"
+    parent: str = ""
+
+
+class DiskMount(msgspec.Struct, frozen=True):
+    """Where a node has one of the agent's data disks; which one that is comes with the offer."""
+
+    destination: str
+    mode: Literal["RO", "RW"] = "RW"
+
+
+class NodeFile(msgspec.Struct, frozen=True):
+    """A file that is there before anything of the node runs; root's, with these permissions."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What makes a task a node of a cluster: a machine with a name, addresses, disks.
+
+    ``hosts`` are names and addresses that the node can resolve. ``disks`` stand in the order of the
+    data disks that the task asks for. The task is RUNNING once all of ``check_ports`` are listened on.
+    """
+
+    hostname: str
+    networks: tuple[Attachment, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+    disks: tuple[DiskMount, ...] = ()
+    files: tuple[NodeFile, ...] = ()
+    check_ports: tuple[int, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
 class TaskPayload(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything the executor needs to run one task. Memory and disk in MiB, ports by name."""
+    """Everything the executor needs to run one task. Memory and disk in MiB, ports by name.
+
+    ``disk_paths``: the host's path of each of the node's disks.
+    """
 
     task_id: str
     cluster: str
@@ -65,6 +114,8 @@ class TaskPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     container: Container | None = None
     user: str | None = None
     pull_policy: Literal["always", "missing", "never"] = "missing"
+    node: Node | None = None
+    disk_paths: tuple[str, ...] = ()
     version: int = PAYLOAD_VERSION
 
 

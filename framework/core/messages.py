@@ -45,6 +45,27 @@ class CreateJob(Command, frozen=True, kw_only=True):
     spec: JobSpec
 
 
+class CreateGang(Command, frozen=True, kw_only=True):
+    """Creates a job whose instances differ, and are first placed together or not at all.
+
+    ``configs`` by instance number; ``spec.instances`` and ``spec.config`` are only its summary.
+    """
+
+    spec: JobSpec
+    configs: dict[int, TaskConfig]
+
+
+class ResizeGang(Command, frozen=True, kw_only=True):
+    """Adds instances to a job, placed together or not at all, and kills others.
+
+    Instances in ``add`` must not be active, those in ``remove`` are ignored if they are not.
+    """
+
+    key: JobKey
+    add: dict[int, TaskConfig] = {}
+    remove: tuple[int, ...] = ()
+
+
 class KillTasks(Command, frozen=True, kw_only=True):
     """``instances`` None: all of the job. Result: the instances that are being killed."""
 

@@ -16,7 +16,8 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     """What a Mesos agent offers now. Memory and disk in MiB.
 
     ``attributes`` maps a name to all of its values as text. ``has_executor``: this framework's
-    executor already runs on the agent, so its own resources need not be found again.
+    executor already runs on the agent, so its own resources need not be found again. ``disks`` are the
+    names in the SET resource ``dataDisks``.
     """
 
     offer_id: str
@@ -30,6 +31,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     ports: tuple[PortRange, ...] = ()
     attributes: dict[str, tuple[str, ...]] = {}
     has_executor: bool = False
+    disks: tuple[str, ...] = ()
 
 
 class StatusUpdate(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from executor.task import Container
+from executor.task import Container, Node
 from framework.model.errors import Invalid
 
 # The gateway's rule for every part of a key; no leading "-", so that a part is never an option.
@@ -53,20 +53,27 @@ def check_segment(what: str, part: str) -> None:
 
 
 class Resources(msgspec.Struct, frozen=True, gc=False):
-    """What one task needs. Memory and disk in MiB; ``ports`` are names, numbers come with an offer."""
+    """What one task needs. Memory and disk in MiB; ``ports`` are names, numbers come with an offer.
+
+    ``data_disks`` is how many of the agent's data disks (its SET resource ``dataDisks``) the task has
+    to itself; ``disk_names``, if there are any, names each of them.
+    """
 
     cpus: float
     mem_mb: int
     disk_mb: int
     gpus: int = 0
     ports: tuple[str, ...] = ()
+    data_disks: int = 0
+    disk_names: tuple[str, ...] = ()
 
 
 class Constraint(msgspec.Struct, frozen=True, gc=False, order=True):
     """A placement constraint on an agent attribute (``host`` is the agent's hostname).
 
     ``value``: the attribute is one of ``values`` (none of them when ``negated``).
-    ``limit``: at most ``limit`` tasks of the job on agents that share the attribute's value.
+    ``limit``: at most ``limit`` tasks of the job on agents that share the attribute's value; with
+    ``among``, at most so many of those that have this tag.
     The attribute ``dedicated`` is a value constraint whose one value is ``role/...`` or ``*/...``.
     """
 
@@ -75,6 +82,7 @@ class Constraint(msgspec.Struct, frozen=True, gc=False, order=True):
     values: tuple[str, ...] = ()
     negated: bool = False
     limit: int = 0
+    among: str = ""
 
     @classmethod
     def parse(cls, attribute: str, text: str) -> Constraint:
@@ -122,7 +130,9 @@ class TaskConfig(msgspec.Struct, frozen=True, gc=False):
     """What every instance of a job runs, and needs in order to run.
 
     ``executor_data`` is the job's JSON for the executor (see :mod:`executor.task`), kept as it came.
-    ``max_task_failures`` -1: no limit. Two equal configs need no update.
+    ``max_task_failures`` -1: no limit. Two equal configs need no update. ``node``: the task is a node
+    of a cluster. ``tags`` are for the constraints of other tasks of the job. A ``sticky`` task that has
+    run is replaced on the same agent, with the same data disks.
     """
 
     resources: Resources
@@ -140,6 +150,9 @@ class TaskConfig(msgspec.Struct, frozen=True, gc=False):
     partition_policy: PartitionPolicy | None = None
     sla_policy: SlaPolicy | None = None
     executor_name: str = "AuroraExecutor"
+    node: Node | None = None
+    tags: tuple[str, ...] = ()
+    sticky: bool = False
 
 
 class UpdateSettings(msgspec.Struct, frozen=True, gc=False):

@@ -54,13 +54,21 @@ class TaskEvent(msgspec.Struct, frozen=True, gc=False):
     source: str = "scheduler"
 
 
+class Home(msgspec.Struct, frozen=True, gc=False):
+    """Where a sticky task ran before: the only place where its successor may."""
+
+    hostname: str
+    disks: tuple[str, ...] = ()
+
+
 class Task(msgspec.Struct, frozen=True, gc=False):
     """One try to run instance ``instance`` of job ``key``.
 
     ``restarts`` counts the tries of this instance before this one, ``failures`` those that failed.
     ``agent_address`` is ``host:port`` of the agent's HTTP endpoint, ``sandbox`` the task's directory
     there. ``throttle_until`` (seconds since the epoch) ends THROTTLED; ``penalty_secs`` is what the
-    throttling of a flapping instance has grown to.
+    throttling of a flapping instance has grown to. ``disks`` are the names of the data disks that it
+    has. Tasks of the same ``gang`` are placed together or not at all.
     """
 
     task_id: str
@@ -80,6 +88,9 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     container_id: str = ""
     throttle_until: float = 0.0
     penalty_secs: float = 0.0
+    disks: tuple[str, ...] = ()
+    gang: str = ""
+    home: Home | None = None
 
     @property
     def since(self) -> float:

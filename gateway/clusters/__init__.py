@@ -1,0 +1,1 @@
+"""Clusters of containers: one model and one life cycle, whichever API asks for them."""
