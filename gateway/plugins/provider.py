@@ -1,0 +1,89 @@
+"""From the life of a cluster to the methods of its plugin, in the order that plugins rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from framework.model.errors import GatewayError
+from gateway.clusters.model import Cluster, NodeRecord
+from gateway.clusters.provider import Moment, Step, StepContext, StepFailed
+from gateway.plugins.loader import Plugins
+from gateway.plugins.spi import Plugin, offers
+from gateway.plugins.views import ClusterView, InstanceView, OpenRemote
+
+# How long one call of a plugin may take, in seconds.
+STEP_SECS = 3600.0
+Act = Callable[[Plugin, ClusterView], None]
+
+
+class PluginProvider:
+    """Implements :class:`gateway.clusters.provider.Provider` for clusters whose provider is a plugin."""
+
+    def __init__(self, plugins: Plugins, open_remote: OpenRemote, step_secs: float = STEP_SECS) -> None:
+        self._plugins = plugins
+        self._open = open_remote
+        self._step_secs = step_secs
+
+    def steps(self, cluster: Cluster, moment: Moment) -> Sequence[Step]:
+        """Returns the plugin's calls for a moment; the names are what the API shows as steps."""
+        plugin = self._plugins.get(cluster.product[0])
+        return [self._step(plugin, name, act) for name, act in self._acts(plugin, cluster, moment)]
+
+    def _acts(self, plugin: Plugin, cluster: Cluster, moment: Moment) -> list[tuple[str, Act]]:
+        operation = cluster.operation
+        if moment == "planned":
+            return [("update_infra", lambda p, view: p.update_infra(view))]
+        if moment == "placed":
+            acts: list[tuple[str, Act]] = []
+            if offers(plugin, "validate_images"):
+                acts.append(("validate_images", lambda p, view: p.validate_images(view)))
+            acts.append(("configure_cluster", lambda p, view: p.configure_cluster(view)))
+            acts.append(("start_cluster", lambda p, view: p.start_cluster(view)))
+            return acts
+        if moment == "resized" and operation is not None and operation.added:
+            added = operation.added
+            return [("scale_cluster", lambda p, view: p.scale_cluster(view, _named(view, added)))]
+        if moment == "shrinking" and operation is not None and operation.removed:
+            removed = operation.removed
+            return [
+                ("decommission_nodes", lambda p, view: p.decommission_nodes(view, _named(view, removed)))
+            ]
+        if moment == "deleting":
+            return [("on_terminate_cluster", lambda p, view: p.on_terminate_cluster(view))]
+        return []
+
+    def _step(self, plugin: Plugin, name: str, act: Act) -> Step:
+        def run(cluster: Cluster, context: StepContext) -> None:
+            def keep(extra: Mapping[str, Any]) -> None:
+                context.save(lambda stored: _with_extra(stored, extra))
+
+            view = ClusterView(cluster, self._told(context), keep)
+            try:
+                act(plugin, view)
+            except GatewayError:
+                raise
+            except Exception as error:
+                # A plugin is somebody else's code: whatever it raises ends the step, not the engine.
+                raise StepFailed(f"{name} of the plugin {plugin.name} failed: {error}") from error
+
+        return Step(name, run, self._step_secs)
+
+    def _told(self, context: StepContext) -> OpenRemote:
+        def open_remote(cluster: Cluster, node: NodeRecord) -> Any:
+            return self._open(cluster, node)
+
+        return open_remote
+
+
+def _named(view: ClusterView, names: Sequence[str]) -> list[InstanceView]:
+    wanted = set(names)
+    return [one for group in view.node_groups for one in group.instances if one.instance_name in wanted]
+
+
+def _with_extra(cluster: Cluster, extra: Mapping[str, Any]) -> Cluster:
+    """Returns the cluster with more of what its plugin has stored."""
+    kept = {**cluster.extra.get("extra", {}), **extra}
+    return msgspec.structs.replace(cluster, extra={**cluster.extra, "extra": kept})
