@@ -20,6 +20,7 @@ from framework.model.jobs import check_segment
 from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS, Identity
+from gateway.errors import Problem
 
 if TYPE_CHECKING:
     from gateway.context import Gateway
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
 
-    body: dict[str, Any] | str | bytes
+    body: dict[str, Any] | list[Any] | str | bytes
     status: int = 200
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
@@ -79,7 +80,8 @@ class Call:
 
 
 Handler = Callable[..., Awaitable[Answer | Stream]]
-Failure = Callable[[str, tuple[str, ...]], dict[str, Any]]
+# From the beginning of the path's segments, joined, and what is wrong, to the body of a failure.
+Failure = Callable[[str, Problem], dict[str, Any] | str]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -89,8 +91,10 @@ class Route(msgspec.Struct, frozen=True):
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
     failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
     asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
-    itself; otherwise the one that leads does. ``answers``: for the API's description, statuses and
-    their bodies: names in :mod:`gateway.api.reference.schemas`, or media types of text.
+    itself; otherwise the one that leads does. ``scripts``: clusters' scripts may ask for it, and the
+    handler looks at what of. ``answers``: for the API's description, statuses and their bodies: names
+    in :mod:`gateway.api.reference.schemas`, or media types of text; ``accepts`` is the same for the
+    request's body (by default a job configuration), ``failures`` the name of the failures' schema.
     """
 
     method: str
@@ -102,7 +106,10 @@ class Route(msgspec.Struct, frozen=True):
     body: bool = False
     kind: Kind | None = None
     local: bool = False
+    scripts: bool = False
     answers: tuple[tuple[int, str], ...] = ()
+    accepts: tuple[str, ...] = ()
+    failures: str = ""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -129,7 +136,7 @@ class Route(msgspec.Struct, frozen=True):
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
 
 
-def json_text(value: dict[str, Any]) -> bytes:
+def json_text(value: dict[str, Any] | list[Any]) -> bytes:
     """Returns ``value`` as every answer writes it: with ``", "`` and ``": "``, as json.dumps does."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=0)
