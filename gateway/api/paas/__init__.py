@@ -1,0 +1,1 @@
+"""The PaaS API: products, clusters of them, networks and disks."""
