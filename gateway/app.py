@@ -24,13 +24,14 @@ ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 
 def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Returns the routes with /alpha/job/… beside each /alpha/jobs/…, as the documents have it."""
+    """Returns the routes with the other spellings that documents have: /alpha/job/…, …/orquestrator."""
     found = []
     for route in routes:
         found.append(route)
-        if route.pattern.startswith("/alpha/jobs/"):
-            alias = route.pattern.replace("/alpha/jobs/", "/alpha/job/", 1)
-            found.append(msgspec.structs.replace(route, pattern=alias))
+        for usual, other in (("/alpha/jobs/", "/alpha/job/"), ("/orchestrator", "/orquestrator")):
+            if usual in route.pattern:
+                alias = route.pattern.replace(usual, other, 1)
+                found.append(msgspec.structs.replace(route, pattern=alias))
     return tuple(found)
 
 

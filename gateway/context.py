@@ -21,6 +21,18 @@ VERSION = "0.1.0"
 API_VERSION = "0.1"
 
 
+@dataclass(frozen=True)
+class ClusterParts:
+    """What clusters of products are made with; only the gateway's own scheduler has them."""
+
+    store: Store
+    catalogue: Catalogue
+    service: Clusters
+    renderer: Renderer
+    registry: Registry
+    remote: RemoteRunner | None = None
+
+
 @dataclass
 class Gateway:
     """``replica`` and ``forwarder`` are there with --ha only.
@@ -39,6 +51,7 @@ class Gateway:
     certificate: Certificate | None = None
     forwarder: Forwarder | None = None
     replica: Replica | None = None
+    clusters: ClusterParts | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0

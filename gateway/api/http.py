@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import msgspec
 from tornado import escape
 
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, NotSupported
 from framework.model.jobs import check_segment
 from gateway.api.query import Query
 from gateway.auth.access import Kind
@@ -23,7 +23,7 @@ from gateway.auth.identity import ANONYMOUS, Identity
 from gateway.errors import Problem
 
 if TYPE_CHECKING:
-    from gateway.context import Gateway
+    from gateway.context import ClusterParts, Gateway
 
 JSON = "application/json; charset=UTF-8"
 _NAME = re.compile(r"\{([a-z_]+)\}")
@@ -59,12 +59,24 @@ class Call:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         caller: Identity = ANONYMOUS,
+        base: str = "",
     ) -> None:
+        """``base``: scheme and host that the client knows the server by."""
         self.gateway = gateway
         self.query = query
         self.body = body
         self.headers: Mapping[str, str] = headers or {}
         self.caller = caller
+        self.base = base
+
+    @property
+    def clusters(self) -> ClusterParts:
+        """What clusters are made with; raises :class:`NotSupported` where there is none of it."""
+        if self.gateway.clusters is None:
+            raise NotSupported(
+                "clusters of products need the gateway's own scheduler, which --executor external lacks"
+            )
+        return self.gateway.clusters
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a blocking function in the execution pool and returns what it returns."""
@@ -136,7 +148,7 @@ class Route(msgspec.Struct, frozen=True):
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
 
 
-def json_text(value: dict[str, Any] | list[Any]) -> bytes:
+def json_text(value: dict[str, Any] | list[Any] | str) -> bytes:
     """Returns ``value`` as every answer writes it: with ``", "`` and ``": "``, as json.dumps does."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=0)

@@ -29,11 +29,13 @@ from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS
 from gateway.context import Gateway
+from gateway.forward import FORWARDED
 
 log = logging.getLogger(__name__)
 
 # A body that is too large is read to its end, up to this, so that the client gets to see the answer.
 DRAINED = 64 * 1024 * 1024
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
@@ -76,6 +78,16 @@ class Resource(RequestHandler):
         """The address that the request comes from, as proxies that are trusted have it."""
         forwarded = self.request.headers.get_list("X-Forwarded-For")
         return self.gateway.access.address(self.request.remote_ip or "", forwarded)
+
+    @property
+    def _base(self) -> str:
+        """The server as the client names it, also where another replica has handed the request on."""
+        host, scheme = self.request.host, self.request.protocol
+        if FORWARDED in self.request.headers:
+            host = self.request.headers.get("X-Forwarded-Host", host)
+            scheme = self.request.headers.get("X-Forwarded-Proto", scheme)
+        sound = _HOST.fullmatch(host) and scheme in ("http", "https")
+        return f"{scheme}://{host}" if sound else ""
 
     def _kind(self) -> Kind:
         route = self.routes.get(self.request.method or "")
@@ -141,7 +153,7 @@ class Resource(RequestHandler):
                 return await forwarder.forward(leader, *sent)
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
-        call = Call(self.gateway, query, body, self.request.headers, self.caller)
+        call = Call(self.gateway, query, body, self.request.headers, self.caller, self._base)
         return await route.handler(call, *segments)
 
     def _wrong_method(self) -> errors.MethodNotAllowed:

@@ -1,0 +1,118 @@
+"""The products that there are: registered, changed part by part, checked before they are stored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from framework.model.errors import NotFound
+from gateway.clusters.options import read_options
+from gateway.clusters.products import (
+    Product,
+    ProductOptions,
+    TemplateType,
+    check_names,
+    check_texts,
+)
+from gateway.clusters.rendering import Renderer
+from gateway.store import Store
+
+
+class Catalogue:
+    """Its methods block: they use the store, and what is checked is rendered in a worker."""
+
+    def __init__(
+        self, store: Store, renderer: Renderer, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._renderer = renderer
+        self._clock = clock
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def names(self) -> Sequence[str]:
+        return self._store.products.list_names()
+
+    def versions(self, name: str) -> Sequence[str]:
+        """Raises :class:`NotFound` if there is no product of this name."""
+        found = self._store.products.list_versions(name)
+        if not found:
+            raise NotFound(f"there is no product {name[:255]}")
+        return found
+
+    def get(self, name: str, version: str) -> Product:
+        """Raises :class:`NotFound`."""
+        return self._store.products.get(name, version)
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    def register(self, name: str, version: str, description: str = "", logo_url: str = "") -> Product:
+        """Stores a product that has no template yet; raises :class:`Conflict` if there is one."""
+        check_names(name, version)
+        check_texts(description, logo_url)
+        now = self._clock()
+        product = Product(name, version, description, logo_url, created_at=now, updated_at=now)
+        self._store.products.add(product)
+        return product
+
+    def set_template(self, name: str, version: str, source: str, kind: TemplateType) -> None:
+        """Raises :class:`Invalid` for a template that does not render to a cluster."""
+        self._change(name, version, template=source, template_type=kind)
+
+    def set_options(self, name: str, version: str, document: Any) -> None:
+        """``document``: ``{"required": {}, "optional": {}, "advanced": {}, "descriptions": {}}``."""
+        self._change(name, version, options=read_options(document))
+
+    def set_orchestrator(self, name: str, version: str, script: str) -> None:
+        self.get(name, version)
+        self._renderer.check_orchestrator(script)
+        self._change(name, version, orchestrator=script)
+
+    def set_logo(self, name: str, version: str, logo_url: str) -> None:
+        check_texts("", logo_url)
+        self._change(name, version, logo_url=logo_url)
+
+    def delete(self, name: str, version: str) -> None:
+        """Raises :class:`NotFound`, and :class:`Conflict` while there is a cluster of it."""
+        self._store.products.delete(name, version)
+
+    def put(self, product: Product) -> None:
+        """Stores a whole product, over what there is of the same name and version.
+
+        For what comes with the server; raises :class:`Invalid` for one that would not work.
+        """
+        check_names(product.name, product.version)
+        check_texts(product.description, product.logo_url)
+        self._renderer.check_orchestrator(product.orchestrator)
+        self._renderer.check(product, has_options=True)
+        now = self._clock()
+        with self._store.transaction():
+            try:
+                before = self.get(product.name, product.version)
+            except NotFound:
+                stamped = msgspec.structs.replace(product, created_at=now, updated_at=now)
+                self._store.products.add(stamped)
+                return
+            times = {"created_at": before.created_at, "updated_at": before.updated_at}
+            if msgspec.structs.replace(product, **times) != before:
+                self._store.products.update(
+                    msgspec.structs.replace(product, created_at=before.created_at, updated_at=now)
+                )
+
+    def _change(self, name: str, version: str, **parts: Any) -> None:
+        """Checks the product as it would be, then changes these parts of what is stored.
+
+        The check takes seconds, so it is no part of the transaction; what two people change at the
+        same time may therefore not fit together, which a launch would say.
+        """
+        product = msgspec.structs.replace(self.get(name, version), **parts)
+        if "template" in parts or "options" in parts:
+            self._renderer.check(product, has_options=product.options != ProductOptions())
+        with self._store.transaction():
+            present = self.get(name, version)
+            self._store.products.update(
+                msgspec.structs.replace(present, **parts, updated_at=self._clock())
+            )
