@@ -29,6 +29,10 @@ setup(
         "msgspec>=0.20",
         "prometheus-client>=0.21",
         "pystachio==0.8.10",
+        "PyYAML>=6",
+        # For the scripts of products; cryptography, which makes their keys, comes with it.
+        "fabric>=3.2.3,<4",
+        "cryptography>=42",
     ],
     extras_require={
         "test": [
@@ -38,7 +42,7 @@ setup(
             "setuptools<81",
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
-            "PyYAML>=6",
+            "kvstore==0.1.1",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
