@@ -18,6 +18,7 @@ import msgspec
 from framework.model.jobs import SEGMENT
 from gateway.clusters.docker_opts import DockerOptions, WrongOption
 from gateway.clusters.docker_opts import parse as parse_docker_opts
+from gateway.clusters.fields import WORD, Reader, as_number
 from gateway.clusters.model import DiskAsk, Group, NetworkAsk, NodeSpec, Service
 from gateway.clusters.options import kind_of
 from gateway.jobs.faults import invalid, shown, suggestion
@@ -27,7 +28,6 @@ _MOST_DISKS = 64
 _MOST_NETWORKS = 8
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_TAG = re.compile(r"[A-Za-z0-9_.:/-]{1,100}")
 _FIELDS = ("dnsname", "nodes", "services")
 _NODE_FIELDS = frozenset(
     {"docker_image", "docker_opts", "command", "environment", "cpu", "mem", "port", "check_ports"}
@@ -59,7 +59,7 @@ class ClusterDocument(msgspec.Struct, frozen=True):
 
 def read_document(document: Any) -> ClusterDocument:
     """Returns the cluster that a rendered document describes; raises :class:`Invalid`."""
-    reader = _Reader()
+    reader = Reader()
     if not isinstance(document, dict):
         raise invalid(
             [f"the document: expects an object with dnsname, nodes, services, not {kind_of(document)}"]
@@ -76,107 +76,10 @@ def read_document(document: Any) -> ClusterDocument:
     return ClusterDocument(dnsname, _groups(nodes), nodes, services)
 
 
-class _Reader:
-    """Takes values of a type out of plain data, and collects what is wrong."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def say(self, path: str, sentence: str) -> None:
-        self.problems.append(f"{path}: {sentence}")
-
-    def only(self, data: Mapping[str, Any], path: str, known: Any) -> None:
-        for name in data:
-            if name not in known:
-                where = f"{path}.{name}" if path else name
-                self.say(where[:200], f"there is no such field{suggestion(name, known)}")
-
-    def mapping(self, value: Any, path: str) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            self.say(path, f"expects an object, not {kind_of(value)}")
-            return {}
-        return value
-
-    def text(self, data: Mapping[str, Any], field: str, path: str) -> str | None:
-        """Returns a text; None for one that is absent, null, empty or the old placeholder ``_``."""
-        value = data.get(field)
-        if value is None or value in ("", "_"):
-            return None
-        if not isinstance(value, str):
-            self.say(_join(path, field), f"expects a text, not {kind_of(value)} ({shown(value)})")
-            return None
-        if len(value) > 4096:
-            self.say(_join(path, field), "the text is longer than 4096 characters")
-            return None
-        return value
-
-    def number(
-        self, data: Mapping[str, Any], field: str, path: str, low: float, high: float, unit: str
-    ) -> float:
-        """Returns a number of ``unit`` within bounds; a text that holds one is taken too."""
-        value = data.get(field)
-        where = _join(path, field)
-        if value is None:
-            self.say(where, f"is missing; give the {unit}")
-            return low
-        number = as_number(value)
-        if number is None:
-            self.say(where, f"expects a number ({unit}), not {shown(value)}")
-            return low
-        if not low <= number <= high:
-            self.say(where, f"{number:.12g} is out of bounds: {unit}, {low:g} to {high:.12g}")
-            return low
-        return number
-
-    def port(self, value: Any, path: str) -> int | None:
-        number = as_number(value)
-        if number is None or not number.is_integer() or not 1 <= number <= 65535:
-            self.say(path, f"{shown(value)} is not a port: a whole number from 1 to 65535")
-            return None
-        return int(number)
-
-    def words(self, value: Any, path: str) -> tuple[str, ...]:
-        """Returns names of a list, or of a text with commas between them."""
-        if value is None or value == "_":
-            return ()
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if not isinstance(value, list):
-            self.say(path, f"expects a list of names, not {kind_of(value)}")
-            return ()
-        for item in value:
-            if not isinstance(item, str) or not _TAG.fullmatch(item):
-                self.say(path, f"{shown(item)} is not a name")
-                return ()
-        return tuple(dict.fromkeys(value))
-
-
-def as_number(value: Any) -> float | None:
-    """Returns a number, also one written as a text; None for everything else."""
-    if isinstance(value, str) and len(value) <= 40 and value.isascii() and "_" not in value:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _join(path: str, field: str) -> str:
-    return f"{path}.{field}" if path else field
-
-
 # -- nodes --
 
 
-def _nodes(reader: _Reader, value: Any) -> tuple[PlannedNode, ...]:
+def _nodes(reader: Reader, value: Any) -> tuple[PlannedNode, ...]:
     nodes = reader.mapping(value, "nodes")
     if not nodes:
         reader.say("nodes", "a cluster needs at least one node")
@@ -197,12 +100,12 @@ def _nodes(reader: _Reader, value: Any) -> tuple[PlannedNode, ...]:
     return tuple(_node(reader, name, data) for name, data in nodes.items())
 
 
-def _node(reader: _Reader, name: str, value: Any) -> PlannedNode:
+def _node(reader: Reader, name: str, value: Any) -> PlannedNode:
     path = f"nodes.{name[:80]}"
     data = reader.mapping(value, path)
     reader.only(data, path, _NODE_FIELDS | _IGNORED)
     group = reader.text(data, "group", path) or group_of(name)
-    if not _TAG.fullmatch(group) or len(group) > 80:
+    if not WORD.fullmatch(group) or len(group) > 80:
         reader.say(f"{path}.group", f"{shown(group)} is not a name")
     docker = _docker_opts(reader, data.get("docker_opts"), path)
     disks, host_paths = _disks(reader, data, path)
@@ -234,7 +137,7 @@ def group_of(name: str) -> str:
     return name.rstrip("0123456789").rstrip("-_.") or name
 
 
-def _docker_opts(reader: _Reader, value: Any, path: str) -> DockerOptions:
+def _docker_opts(reader: Reader, value: Any, path: str) -> DockerOptions:
     try:
         return parse_docker_opts(value)
     except WrongOption as error:
@@ -242,7 +145,7 @@ def _docker_opts(reader: _Reader, value: Any, path: str) -> DockerOptions:
         return DockerOptions()
 
 
-def _command(reader: _Reader, value: Any, path: str) -> str | None:
+def _command(reader: Reader, value: Any, path: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
@@ -253,14 +156,14 @@ def _command(reader: _Reader, value: Any, path: str) -> str | None:
     return value
 
 
-def _apart(reader: _Reader, value: Any, path: str, group: str) -> tuple[str, ...]:
+def _apart(reader: Reader, value: Any, path: str, group: str) -> tuple[str, ...]:
     """``true``: apart from its own group."""
     if isinstance(value, bool):
         return (group,) if value else ()
     return reader.words(value, path)
 
 
-def _check_ports(reader: _Reader, value: Any, path: str) -> tuple[int, ...]:
+def _check_ports(reader: Reader, value: Any, path: str) -> tuple[int, ...]:
     if value is None:
         return ()
     if isinstance(value, str):
@@ -271,7 +174,7 @@ def _check_ports(reader: _Reader, value: Any, path: str) -> tuple[int, ...]:
 
 
 def _environment(
-    reader: _Reader, value: Any, path: str, docker: DockerOptions
+    reader: Reader, value: Any, path: str, docker: DockerOptions
 ) -> tuple[tuple[str, str], ...]:
     variables = dict(docker.environment)
     for name, item in reader.mapping(value, path).items():
@@ -287,7 +190,7 @@ def _environment(
     return tuple(variables.items())
 
 
-def _properties(reader: _Reader, data: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _properties(reader: Reader, data: Mapping[str, Any], path: str) -> dict[str, Any]:
     properties = dict(reader.mapping(data.get("properties"), f"{path}.properties"))
     for name in properties:
         if not SEGMENT.fullmatch(name):
@@ -306,7 +209,7 @@ def _properties(reader: _Reader, data: Mapping[str, Any], path: str) -> dict[str
 
 
 def _disks(
-    reader: _Reader, data: Mapping[str, Any], path: str
+    reader: Reader, data: Mapping[str, Any], path: str
 ) -> tuple[tuple[DiskAsk, ...], tuple[tuple[str, str, Literal["RO", "RW"]], ...]]:
     value = data.get("disks")
     path = f"{path}.disks"
@@ -342,7 +245,7 @@ def _disks(
     return tuple(disks), tuple(host_paths)
 
 
-def _destination(reader: _Reader, entry: Mapping[str, Any], path: str) -> str:
+def _destination(reader: Reader, entry: Mapping[str, Any], path: str) -> str:
     text = reader.text(entry, "destination", path)
     where = f"{path}.destination"
     if text is None:
@@ -354,7 +257,7 @@ def _destination(reader: _Reader, entry: Mapping[str, Any], path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _mode(reader: _Reader, value: Any, path: str) -> Literal["RO", "RW"]:
+def _mode(reader: Reader, value: Any, path: str) -> Literal["RO", "RW"]:
     if value in (None, "", "_"):
         return "RW"
     if isinstance(value, str) and value.upper() in ("RO", "RW"):
@@ -363,7 +266,7 @@ def _mode(reader: _Reader, value: Any, path: str) -> Literal["RO", "RW"]:
     return "RW"
 
 
-def _truth(reader: _Reader, value: Any, path: str) -> bool:
+def _truth(reader: Reader, value: Any, path: str) -> bool:
     if value in (None, "", "_"):
         return False
     if isinstance(value, bool):
@@ -374,7 +277,7 @@ def _truth(reader: _Reader, value: Any, path: str) -> bool:
     return False
 
 
-def _networks(reader: _Reader, value: Any, path: str) -> tuple[NetworkAsk, ...]:
+def _networks(reader: Reader, value: Any, path: str) -> tuple[NetworkAsk, ...]:
     entries = reader.mapping(value, path)
     if len(entries) > _MOST_NETWORKS:
         reader.say(path, f"there are {len(entries)}; a node has at most {_MOST_NETWORKS} networks")
@@ -395,7 +298,7 @@ def _networks(reader: _Reader, value: Any, path: str) -> tuple[NetworkAsk, ...]:
     return tuple(asks)
 
 
-def _address(reader: _Reader, entry: Mapping[str, Any], path: str) -> str | None:
+def _address(reader: Reader, entry: Mapping[str, Any], path: str) -> str | None:
     kind = reader.text(entry, "type", path)
     address = reader.text(entry, "address", path)
     if kind not in (None, "dynamic", "static"):
@@ -422,7 +325,7 @@ def _natural(name: str) -> tuple[str, int, str]:
 # -- services, and what belongs together --
 
 
-def _services(reader: _Reader, value: Any, nodes: set[str]) -> tuple[Service, ...]:
+def _services(reader: Reader, value: Any, nodes: set[str]) -> tuple[Service, ...]:
     services = []
     for name, item in reader.mapping(value, "services").items():
         path = f"services.{name[:80]}"
