@@ -32,6 +32,10 @@ setup(
         "PyJWT[crypto]>=2.10",
         "click>=8.1",
         "httpx>=0.28",
+        "PyYAML>=6",
+        # For the scripts of products; cryptography, which makes their keys, comes with it.
+        "fabric>=3.2.3,<4",
+        "cryptography>=42",
     ],
     extras_require={
         "test": [
@@ -41,7 +45,7 @@ setup(
             "setuptools<81",
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
-            "PyYAML>=6",
+            "kvstore==0.1.1",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from framework.core.messages import PendingReason
 from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, Phase, Service
 from gateway.clusters.products import Product
 from gateway.errors import Problem
@@ -69,7 +70,9 @@ def clusters(values: Iterable[Cluster]) -> dict[str, Any]:
     return {"clusters": [cluster(value) for value in values]}
 
 
-def cluster(value: Cluster, pending: Mapping[str, Iterable[str]] | None = None) -> dict[str, Any]:
+def cluster(
+    value: Cluster, pending: Mapping[str, Iterable[PendingReason]] | None = None
+) -> dict[str, Any]:
     """``pending``: why each node that waits is not placed; only looked for where one is shown."""
     data: dict[str, Any] = {
         "name": value.name or value.key.rpartition("/")[2],
@@ -90,7 +93,10 @@ def cluster(value: Cluster, pending: Mapping[str, Iterable[str]] | None = None) 
         "expires_at": value.expires_at,
     }
     if pending is not None:
-        data["pending"] = {name: list(reasons) for name, reasons in pending.items()}
+        data["pending"] = {
+            name: [{"reason": r.reason, "count": r.count, "agents": list(r.agents)} for r in reasons]
+            for name, reasons in pending.items()
+        }
     return {"result": "success", "uri": value.key, "data": data}
 
 
@@ -98,12 +104,8 @@ def status(value: Cluster) -> str:
     """Returns the status in the contract's words: which half of a launch has failed is one of them."""
     if value.phase is not Phase.FAILED:
         return value.phase.value
-    half = "configuration" if value.extra.get("placed") or _was_placed(value) else "scheduling"
-    return f"error during {half}"
-
-
-def _was_placed(value: Cluster) -> bool:
-    return value.failed_step.startswith(("start", "configure", "placed", "orchestr"))
+    early = value.failed_in in (None, Phase.REGISTERED, Phase.SCHEDULING)
+    return "error during scheduling" if early else "error during configuration"
 
 
 def _sizes(value: Cluster) -> dict[str, int]:

@@ -8,7 +8,6 @@ from gateway.api.documents import read_object
 from gateway.api.http import Answer, Call
 from gateway.api.paas import bodies
 from gateway.api.paas.routing import route
-from gateway.clusters.launching import launch
 from gateway.clusters.model import Cluster, Phase
 
 # For callers that prove nothing (--auth none) and give no name.
@@ -23,7 +22,8 @@ async def launch_cluster(call: Call, name: str, version: str) -> Answer:
     given = read_object(call.body, "options", optional=True)
     lease = call.query.integer("lease", 0, 1, _LONGEST_LEASE)
     user = call.identity(SOMEBODY)
-    cluster = await call.run(launch, call.clusters, name, version, given, user, float(lease) or None)
+    launch = call.clusters.launcher.launch
+    cluster = await call.run(launch, name, version, given, user, float(lease) or None)
     url = f"{call.base}{bodies.PREFIX}/queue/{cluster.cluster_id}"
     return Answer({"url": url}, status=202, headers=(("Location", url),))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -90,14 +91,14 @@ async def read_network(call: Call, name: str) -> Answer:
 
 
 def network_body(network: Network) -> dict[str, Any]:
-    address, _, _ = network.subnet.partition("/")
+    subnet = ipaddress.ip_network(network.subnet)
     return {
         "name": network.name,
         "description": network.description,
         "bridge": network.parent,
         "driver": network.driver,
-        "network": address,
-        "netmask": network.netmask,
+        "network": str(subnet.network_address),
+        "netmask": str(subnet.netmask),
         "gateway": network.gateway,
         "addresses": list(network.addresses),
     }
