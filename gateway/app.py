@@ -10,8 +10,9 @@ from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
 from gateway.api.alpha import instances, jobs
-from gateway.api.http import Route
+from gateway.api.http import Failure, Route
 from gateway.api.ops import events, status
+from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
 from gateway.api.resource import Resource
 from gateway.context import Gateway
@@ -19,7 +20,15 @@ from gateway.context import Gateway
 log = logging.getLogger("gateway.access")
 
 # First match wins: what is fixed stands before what is not.
-APIS: tuple[Route, ...] = (*status.ROUTES, *events.ROUTES, *jobs.ROUTES, *instances.ROUTES)
+APIS: tuple[Route, ...] = (
+    *status.ROUTES,
+    *events.ROUTES,
+    *jobs.ROUTES,
+    *instances.ROUTES,
+    *PAAS,
+)
+# Where nothing else is, failures are rendered as the API does that whose prefix it is.
+NOWHERE: tuple[tuple[str, Failure], ...] = ((r"/(?:bigdata|resources)/.*", bodies.nowhere),)
 ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 
@@ -51,6 +60,10 @@ def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
     handlers = [
         URLSpec(next(iter(methods.values())).regex, Resource, {"gateway": gateway, "routes": methods})
         for methods in by_resource(with_aliases(routes)).values()
+    ]
+    handlers += [
+        URLSpec(pattern, Resource, {"gateway": gateway, "routes": {}, "failure": failure})
+        for pattern, failure in NOWHERE
     ]
     return Application(
         handlers,

@@ -24,9 +24,7 @@ from gateway.store import Store
 class Catalogue:
     """Its methods block: they use the store, and what is checked is rendered in a worker."""
 
-    def __init__(
-        self, store: Store, renderer: Renderer, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, renderer: Renderer, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._renderer = renderer
         self._clock = clock
@@ -78,29 +76,6 @@ class Catalogue:
     def delete(self, name: str, version: str) -> None:
         """Raises :class:`NotFound`, and :class:`Conflict` while there is a cluster of it."""
         self._store.products.delete(name, version)
-
-    def put(self, product: Product) -> None:
-        """Stores a whole product, over what there is of the same name and version.
-
-        For what comes with the server; raises :class:`Invalid` for one that would not work.
-        """
-        check_names(product.name, product.version)
-        check_texts(product.description, product.logo_url)
-        self._renderer.check_orchestrator(product.orchestrator)
-        self._renderer.check(product, has_options=True)
-        now = self._clock()
-        with self._store.transaction():
-            try:
-                before = self.get(product.name, product.version)
-            except NotFound:
-                stamped = msgspec.structs.replace(product, created_at=now, updated_at=now)
-                self._store.products.add(stamped)
-                return
-            times = {"created_at": before.created_at, "updated_at": before.updated_at}
-            if msgspec.structs.replace(product, **times) != before:
-                self._store.products.update(
-                    msgspec.structs.replace(product, created_at=before.created_at, updated_at=now)
-                )
 
     def _change(self, name: str, version: str, **parts: Any) -> None:
         """Checks the product as it would be, then changes these parts of what is stored.

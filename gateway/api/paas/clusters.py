@@ -107,7 +107,9 @@ def plan_scaling(cluster: Cluster, asked: Scaling) -> tuple[dict[str, int], tupl
     names = {node.name for node in present}
     groups = {group.name for group in cluster.groups}
     problems = [f"remove: there is no node {name[:60]!r}" for name in asked.remove if name not in names]
-    problems += [f"groups: there is no group {name[:60]!r}" for name in asked.groups if name not in groups]
+    problems += [
+        f"groups: there is no group {name[:60]!r}" for name in asked.groups if name not in groups
+    ]
     problems += [
         f"groups.{name[:60]}: {count} is not a number of nodes, 0 to 1000"
         for name, count in asked.groups.items()
@@ -180,7 +182,13 @@ ROUTES = (
         query=("active",),
     ),
     route(
-        "GET", CLUSTER, read_cluster, "A cluster: its status, and why it waits", 200, "Cluster", scripts=True
+        "GET",
+        CLUSTER,
+        read_cluster,
+        "A cluster: its status, and why it waits",
+        200,
+        "Cluster",
+        scripts=True,
     ),
     route("DELETE", CLUSTER, delete_cluster, "Deletes a cluster; its record stays", 200, "Message"),
     route(

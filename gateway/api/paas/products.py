@@ -141,9 +141,7 @@ _TEMPLATES = ("application/json", "application/yaml")
 
 ROUTES = (
     route("GET", _PRODUCTS, list_products, "The names of the products", 200, schema="Products"),
-    route(
-        "POST", _PRODUCTS, register_product, "Registers a product", 201, accepts=("Registration",)
-    ),
+    route("POST", _PRODUCTS, register_product, "Registers a product", 201, accepts=("Registration",)),
     route("GET", _PRODUCTS + "/{product}", list_versions, "Its versions", 200, schema="Versions"),
     route("GET", _PRODUCT, read_product, "A product", 200, schema="Product"),
     route("DELETE", _PRODUCT, delete_product, "Deletes a product without clusters", 204),
@@ -158,7 +156,12 @@ ROUTES = (
     ),
     route("GET", _PRODUCT + "/options", read_options, "Its options", 200, schema="ProductOptions"),
     route(
-        "PUT", _PRODUCT + "/options", set_options, "Changes the options", 204, accepts=("ProductOptions",)
+        "PUT",
+        _PRODUCT + "/options",
+        set_options,
+        "Changes the options",
+        204,
+        accepts=("ProductOptions",),
     ),
     route(
         "GET", _PRODUCT + "/orchestrator", read_orchestrator, "The product's script", 200, schema="Text"

@@ -85,9 +85,7 @@ _DEFINITION = {
 }
 
 CLUSTER_SCHEMAS: dict[str, Schema] = {
-    "PaasFailure": without(
-        ("status", "error"), record(status=integer(), error=text(), message=text())
-    ),
+    "PaasFailure": without(("status", "error"), record(status=integer(), error=text(), message=text())),
     "Text": text("the source, as one JSON string"),
     "Products": record(products=listed(text())),
     "Versions": record(versions=listed(text())),
@@ -176,9 +174,7 @@ CLUSTER_SCHEMAS: dict[str, Schema] = {
     "ClusterDn": record(clusterdn=text()),
     "Submitted": record(message=text(), url=text()),
     "QueuedTasks": record(
-        queued_tasks=listed(
-            record(name=text(), dn=text(), clusterid=text(), cpu=NUMBER, mem=integer())
-        )
+        queued_tasks=listed(record(name=text(), dn=text(), clusterid=text(), cpu=NUMBER, mem=integer()))
     ),
     "Networks": record(networks=listed(text())),
     "Network": record(**_DEFINITION),
@@ -195,9 +191,7 @@ CLUSTER_SCHEMAS: dict[str, Schema] = {
     "AddressMark": without(("cluster", "node"), record(status=_USED, cluster=text(), node=text())),
     "Disk": record(name=text(), host=text(), status=_USED, clustername=text(), node=text()),
     "Disks": record(disks=listed(ref("Disk"))),
-    "DiskMark": without(
-        ("clustername", "node"), record(status=_USED, clustername=text(), node=text())
-    ),
+    "DiskMark": without(("clustername", "node"), record(status=_USED, clustername=text(), node=text())),
     "KvAnswer": {"description": "entries, or names of keys", "type": "array", "items": ANY},
     "KvDone": {"type": "boolean"},
     "Options": MAP,
