@@ -85,7 +85,8 @@ class Catalogue:
         """
         product = msgspec.structs.replace(self.get(name, version), **parts)
         if "template" in parts or "options" in parts:
-            self._renderer.check(product, has_options=product.options != ProductOptions())
+            known = "options" in parts or product.options != ProductOptions()
+            self._renderer.check(product, has_options=known)
         with self._store.transaction():
             present = self.get(name, version)
             self._store.products.update(
