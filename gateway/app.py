@@ -14,6 +14,7 @@ from gateway.api.http import Failure, Route
 from gateway.api.ops import events, status
 from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
+from gateway.api.registry import kv
 from gateway.api.resource import Resource
 from gateway.context import Gateway
 
@@ -26,9 +27,13 @@ APIS: tuple[Route, ...] = (
     *jobs.ROUTES,
     *instances.ROUTES,
     *PAAS,
+    *kv.ROUTES,
 )
 # Where nothing else is, failures are rendered as the API does that whose prefix it is.
-NOWHERE: tuple[tuple[str, Failure], ...] = ((r"/(?:bigdata|resources)/.*", bodies.nowhere),)
+NOWHERE: tuple[tuple[str, Failure], ...] = (
+    (r"/(?:bigdata|resources)/.*", bodies.nowhere),
+    (r"/v1/.*", kv.failed),
+)
 ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 

@@ -11,6 +11,7 @@ from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.model import NodeRecord
 from gateway.clusters.service import Clusters
@@ -55,6 +56,7 @@ class ClusterParts:
     launcher: Launcher
     service: Clusters
     execute: Execute
+    registry: KeyValues
 
 
 @dataclass

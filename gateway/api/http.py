@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.context import ClusterParts, Gateway
 
 JSON = "application/json; charset=UTF-8"
+_REST = "{key_path}"
 _NAME = re.compile(r"\{([a-z_]+)\}")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,8 +143,11 @@ class Route(msgspec.Struct, frozen=True):
         """The pattern as a regular expression over the raw path; one trailing slash is allowed.
 
         A segment is whatever stands between two slashes, decoded once and checked afterwards: an
-        encoded slash never makes two segments of one.
+        encoded slash never makes two segments of one. ``{key_path}`` is all that is left, slashes
+        and all.
         """
+        if self.pattern.endswith(_REST):
+            return re.escape(self.pattern.removesuffix(_REST)) + "(.*)"
         parts = _NAME.sub("\0", self.pattern).split("\0")
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
 

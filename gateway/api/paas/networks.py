@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -13,6 +13,7 @@ from framework.model.jobs import check_segment
 from gateway.api.documents import read_value
 from gateway.api.http import Answer, Call
 from gateway.api.paas.routing import check_operator, route
+from gateway.clusters.definitions import Definition, network_of
 from gateway.clusters.model import Cluster
 from gateway.clusters.networks import (
     Address,
@@ -20,27 +21,10 @@ from gateway.clusters.networks import (
     Network,
     Status,
     check_address,
-    expand,
-    subnet_of,
 )
 
 NOTHING = Answer("", status=204)
 _NETWORKS = "/resources/networks/v1/networks"
-
-
-class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /networks. ``addresses`` may hold ranges; ``driver`` and ``parent`` are ours:
-    a bridge may as well stand in ``parent``."""
-
-    name: str
-    network: str
-    netmask: str = ""
-    gateway: str | None = None
-    addresses: tuple[str, ...] = ()
-    description: str = ""
-    bridge: str = ""
-    driver: Literal["bridge", "macvlan"] = "bridge"
-    parent: str = ""
 
 
 class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,21 +40,6 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Status
     cluster: str = ""
     node: str = ""
-
-
-def network_of(asked: Definition) -> Network:
-    """Returns the network that a definition describes; raises :class:`Invalid`."""
-    if asked.bridge and asked.parent:
-        raise Invalid("the network: bridge and parent are the same thing; give one of them")
-    return Network(
-        name=asked.name,
-        subnet=subnet_of(asked.network, asked.netmask),
-        addresses=expand(asked.addresses),
-        gateway=asked.gateway or None,
-        driver=asked.driver,
-        parent=asked.parent or asked.bridge,
-        description=asked.description,
-    )
 
 
 async def list_networks(call: Call) -> Answer:

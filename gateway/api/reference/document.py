@@ -95,7 +95,7 @@ def _answers(route: Route) -> dict[int, dict[str, Any]]:
     found = {status: _failure(status, failure) for status in statuses}
     for status, body in route.answers:
         own = _content(body)
-        if status in found and status >= 400:
+        if status in found and status >= 400 and "/" not in body:
             content = {"anyOf": [ref(body), ref(failure)]}
             own = {"application/json": {"schema": content}}
         headers = found.get(status, {}).get("headers", {})
