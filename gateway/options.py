@@ -112,10 +112,11 @@ class Options:
     )
     auth: tuple[str, ...] = _option(
         ("none",),
-        "who is asked who they are: nobody, or owners of tokens, of passwords (tokens,basic: both)",
+        "who is asked who they are: nobody, or owners of tokens, of passwords, of signed tokens "
+        "(tokens,basic: both)",
         group="Access",
         read=values.authenticators,
-        shows="none|tokens|basic",
+        shows="none|tokens|basic|jwt",
     )
     auth_file: Path | None = _option(
         None,
@@ -123,6 +124,27 @@ class Options:
         group="Access",
         read=values.file,
         shows="FILE",
+    )
+    jwt_key: Path | None = _option(
+        None,
+        "what signed tokens are verified with: a secret (HS256) or a public key (RS256, PEM)",
+        group="Access",
+        read=values.file,
+        shows="FILE",
+    )
+    jwt_algorithm: str = _option(
+        "HS256",
+        "how tokens are signed; no other way is believed",
+        group="Access",
+        read=values.choice("HS256", "RS256"),
+        shows="HS256|RS256",
+    )
+    jwt_no_expiry: bool = _option(
+        False,
+        "take signed tokens that never expire, too",
+        group="Access",
+        read=values.truth,
+        shows="",
     )
     read_access: str = _option(
         "own",

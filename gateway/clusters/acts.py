@@ -296,7 +296,8 @@ class Acts:
         if not planning.hosts(cluster):
             return []
         mark = planning.hosts_mark(cluster)
-        leaving = cluster.operation.removed if cluster.operation is not None else ()
+        operation = cluster.operation if not cluster.failed_step else None
+        leaving = operation.removed if operation is not None else ()
         return [
             node
             for node in cluster.nodes
