@@ -1,0 +1,446 @@
+"""The key-value interface: what it shows, what is written through, who sees what, what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import kvstore
+import msgspec
+import pytest
+import requests
+
+from framework.model.errors import Conflict, Forbidden, GatewayError, Invalid, NotFound, TooLarge
+from gateway.auth.identity import ANONYMOUS, Identity
+from gateway.clusters.kv import Answer, KeyValues, document, wait_seconds, when_newer
+from gateway.clusters.model import Phase
+from gateway.clusters.products import Product, ProductOptions
+from gateway.clusters.projection import status_of
+from gateway.store import Store
+from tests.framework.mesos.peer import eventually
+from tests.gateway.products.registry_server import serving
+from tests.gateway.products.samples import cluster
+
+DN = "clusters/joe/reference/1.0.0/1"
+JOE, ANN = Identity(user="joe"), Identity(user="ann")
+ADMIN = Identity(user="root", admin=True)
+SCRIPT = Identity(user=DN, cluster=DN)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    store = Store("sqlite://")
+    store.clusters.create(cluster(1))
+    store.clusters.create(cluster(2))
+    store.clusters.create(cluster(1, owner="ann"))
+    options = ProductOptions(required={"size": 2})
+    store.products.add(Product("reference", "1.0.0", template="{}", options=options, orchestrator="x"))
+    store.kv.put("site/dns", b"10.0.0.1")
+    store.secrets.put("id-joe-1", "ssh", "00" * 32)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def values(store: Store) -> Iterator[KeyValues]:
+    values = KeyValues(store)
+    yield values
+    values.close()
+
+
+def value(values: KeyValues, key: str, reader: Identity = ANONYMOUS) -> str | None:
+    found = values.get(reader, key).entries
+    return found[0].value.decode() if found else None
+
+
+# -- what there is to see --
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("dnsname", "clusters--joe"),
+        ("status", "ready"),
+        ("nodes/slave1/name", "slave1"),
+        ("nodes/slave1/status", "running"),
+        ("nodes/slave1/cpu", "0.5"),
+        ("nodes/slave1/mem", "64"),
+        ("nodes/slave1/host", "agent1"),
+        ("nodes/slave1/docker_image", "slurm:1"),
+        ("nodes/slave1/tags", "yarn,worker"),
+        ("nodes/slave1/check_ports", "22,80"),
+        ("nodes/slave1/port", "22"),
+        ("nodes/slave1/rack", "r1"),
+        ("nodes/slave1/address", "10.2.0.2"),
+        ("nodes/slave1/disks/disk2/origin", "disk9"),
+        ("nodes/slave1/disks/disk2/destination", "/data/2"),
+        ("nodes/slave1/disks/disk2/mode", "ro"),
+        ("nodes/slave1/disks/host1/origin", "/sys/fs/cgroup"),
+        ("nodes/slave1/networks/eth0/networkname", "storage"),
+        ("nodes/slave1/networks/eth0/address", "10.1.0.2"),
+        ("nodes/slave1/networks/eth0/netmask", "16"),
+        ("nodes/slave1/networks/eth0/gateway", "10.1.255.1"),
+        ("nodes/slave1/networks/eth1/gateway", ""),
+        ("nodes/slave1/services/slurm", ""),
+        ("services/slurm/name", "slurm"),
+        ("services/slurm/nodes/slave0", ""),
+        ("services/slurm/heap", "512"),
+        ("services/slurm/dfs.size", "1m"),
+    ],
+)
+def test_a_cluster_is_seen_as_keys(values: KeyValues, key: str, text: str) -> None:
+    assert value(values, f"{DN}/{key}") == text
+    assert value(values, f"{DN}/{key}", SCRIPT) == text
+    assert value(values, f"/instances/joe/reference/1.0.0/1/{key}") == text
+
+
+def test_a_product_is_seen_as_keys(values: KeyValues) -> None:
+    names = [entry.key.rpartition("/")[2] for entry in values.list(JOE, "products/reference/").entries]
+    assert names == sorted(
+        [
+            "name",
+            "version",
+            "description",
+            "template",
+            "templatetype",
+            "options",
+            "orchestrator",
+            "logo_url",
+        ]
+    )
+    options = value(values, "products/reference/1.0.0/options")
+    assert json.loads(options or "")["required"] == {"size": 2}
+
+
+def test_secrets_are_no_keys(values: KeyValues) -> None:
+    assert all(b"00" * 32 not in entry.value for entry in values.list(ADMIN, "").entries)
+
+
+def test_trees_and_names(values: KeyValues) -> None:
+    below = values.list(ANONYMOUS, f"{DN}/nodes/slave1").entries
+    # A prefix is one of characters: slave10 begins with slave1.
+    assert {entry.key.split("/")[6] for entry in below} == {"slave1", "slave10"}
+    names, index = values.keys(ANONYMOUS, f"{DN}/nodes/", "/")
+    assert names == [f"{DN}/nodes/slave{n}/" for n in (0, 1, 10)]
+    assert index >= 1
+    names, _ = values.keys(ANONYMOUS, "", "/")
+    assert names == ["clusters/", "products/", "site/"]
+    aliased = values.list(ANONYMOUS, "instances/joe/reference/1.0.0/1/services/").entries
+    assert {entry.key.split("/")[0] for entry in aliased} == {"instances"}
+
+
+def test_what_is_not_there_is_empty(values: KeyValues) -> None:
+    for key in (
+        "nothing",
+        f"{DN}/nothing",
+        "clusters/joe/x/y/9/status",
+        "products/x/1/name",
+        f"{DN}/nodes",
+    ):
+        assert values.get(ANONYMOUS, key).entries == []
+
+
+def test_a_failed_cluster_says_which_half_failed() -> None:
+    assert status_of(cluster(phase=Phase.FAILED, failed_in=Phase.CONFIGURING)).endswith("configuration")
+    assert status_of(cluster(phase=Phase.FAILED, failed_in=Phase.SCHEDULING)).endswith("scheduling")
+    assert status_of(cluster(said="running")) == "running"
+    assert status_of(cluster(said="running", phase=Phase.DELETED)) == "destroyed"
+
+
+# -- what is written --
+
+
+def test_statuses_and_properties_are_written_through(store: Store, values: KeyValues) -> None:
+    for key, text in {
+        "status": "running",
+        "nodes/slave0/status": "joined",
+        "nodes/slave0/rack": "r9",
+        "services/slurm/status": "up",
+        "services/slurm/heap": "1024",
+        "services/slurm/nodes/slave10": "",
+        "services/new/port": "80",
+    }.items():
+        assert values.put(SCRIPT, f"{DN}/{key}", text.encode())
+        assert value(values, f"{DN}/{key}") == text
+    record = store.clusters.by_key(DN)
+    assert (record.said, record.nodes[0].said) == ("running", "joined")
+    assert record.nodes[0].spec.properties["rack"] == "r9"
+    slurm, new = record.services
+    assert (slurm.status, slurm.properties["heap"]) == ("up", "1024")
+    assert slurm.nodes == ("slave0", "slave1", "slave10")
+    assert new.properties == {"port": "80"}
+
+
+def test_what_scripts_add_is_kept_beside(store: Store, values: KeyValues) -> None:
+    values.put(SCRIPT, f"{DN}/master", b"slave0")
+    values.put(SCRIPT, f"{DN}/nodes/slave0/munge/key", b"abc")
+    assert value(values, f"{DN}/nodes/slave0/munge/key", SCRIPT) == "abc"
+    assert [e.key for e in values.list(JOE, f"{DN}/master").entries] == [f"{DN}/master"]
+    assert value(values, f"{DN}/master", ANN) is None
+    assert len(store.kv.list(DN)) == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["nodes/slave0/host", "nodes/slave0/cpu", "nodes/slave0/networks/eth0/address", "user"]
+)
+def test_what_the_gateway_knows_itself_is_not_written(values: KeyValues, key: str) -> None:
+    with pytest.raises(Forbidden, match="knows itself"):
+        values.put(SCRIPT, f"{DN}/{key}", b"x")
+    with pytest.raises(Forbidden, match="knows itself"):
+        values.delete(ADMIN, f"{DN}/{key}")
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "error"),
+    [
+        (f"{DN}/status", b"a\nb", Invalid),
+        (f"{DN}/status", b"x" * 201, Invalid),
+        (f"{DN}/status", b"\xff", Invalid),
+        (f"{DN}/x", b"a\0", Invalid),
+        (f"{DN}/nodes/nobody/status", b"x", NotFound),
+        (f"{DN}/services/slurm/nodes/nobody", b"", NotFound),
+        ("clusters/joe/reference/1.0.0/99/status", b"x", NotFound),
+        ("products/reference/1.0.0/template", b"x", Forbidden),
+        ("", b"x", Invalid),
+        ("k" * 2000, b"x", Invalid),
+        ("a\0b", b"x", Invalid),
+        ("big", b"x" * 600_000, TooLarge),
+    ],
+)
+def test_what_cannot_be_written(
+    values: KeyValues, key: str, content: bytes, error: type[GatewayError]
+) -> None:
+    with pytest.raises(error):
+        values.put(ADMIN, key, content)
+
+
+def test_deleting(store: Store, values: KeyValues) -> None:
+    values.put(SCRIPT, f"{DN}/status", b"running")
+    values.put(SCRIPT, f"{DN}/own/a", b"1")
+    values.put(SCRIPT, f"{DN}/own/b", b"2")
+    assert values.delete(SCRIPT, f"{DN}/own/a")
+    assert values.delete(SCRIPT, f"{DN}/own/a")  # as often as one likes
+    assert values.delete(SCRIPT, f"{DN}/services/slurm/heap")
+    assert value(values, f"{DN}/services/slurm/heap") is None
+    assert values.delete(SCRIPT, f"{DN}/", recurse=True)
+    record = store.clusters.by_key(DN)
+    assert record.said == ""
+    assert record.services[0].nodes == ()
+    assert len(record.nodes) == 3
+    assert value(values, f"{DN}/own/b") is None
+    assert value(values, f"{DN}/nodes/slave0/host") == "agent0"
+
+
+def test_compare_and_set(values: KeyValues) -> None:
+    assert values.put(ADMIN, "lock", b"1", cas=0)
+    assert not values.put(ADMIN, "lock", b"2", cas=0)
+    entry = values.get(ADMIN, "lock").entries[0]
+    assert values.put(ADMIN, "lock", b"2", flags=7, cas=entry.modify_index)
+    assert not values.put(ADMIN, "lock", b"3", cas=entry.modify_index)
+    assert not values.delete(ADMIN, "lock", cas=entry.modify_index)
+    after = values.get(ADMIN, "lock").entries[0]
+    assert (after.value, after.flags, after.create_index) == (b"2", 7, entry.create_index)
+    assert not values.put(SCRIPT, f"{DN}/status", b"x", cas=0)
+
+
+# -- who sees what --
+
+
+def test_a_script_touches_nothing_but_its_own_cluster(values: KeyValues) -> None:
+    others = [
+        "clusters/joe/reference/1.0.0/2/status",
+        "clusters/joe/reference/1.0.0/11/status",
+        "site/dns",
+    ]
+    for key in [
+        *others,
+        "products/reference/1.0.0/name",
+        "",
+        "clusters/",
+        "clusters/joe/reference/1.0.0",
+    ]:
+        with pytest.raises(Forbidden):
+            values.get(SCRIPT, key)
+        with pytest.raises(Forbidden):
+            values.list(SCRIPT, key)
+    for key in others:
+        with pytest.raises((Forbidden, NotFound)):
+            values.put(SCRIPT, key, b"x")
+        with pytest.raises((Forbidden, NotFound)):
+            values.delete(SCRIPT, key, recurse=True)
+    assert {entry.key[: len(DN)] for entry in values.list(SCRIPT, DN).entries} == {DN}
+
+
+def test_users_see_products_and_their_own_clusters(values: KeyValues) -> None:
+    seen = {"/".join(entry.key.split("/")[:2]) for entry in values.list(JOE, "").entries}
+    assert seen == {"clusters/joe", "products/reference"}
+    assert value(values, "site/dns", JOE) is None
+    assert value(values, "site/dns", ADMIN) == "10.0.0.1"
+    assert value(values, f"{DN}/status", ANN) is None
+    with pytest.raises(NotFound):
+        values.put(ANN, f"{DN}/status", b"x")
+    with pytest.raises(Forbidden):
+        values.put(JOE, "site/dns", b"x")
+    assert values.put(JOE, f"{DN}/status", b"fine")
+
+
+# -- indexes, and waiting --
+
+
+def test_an_index_grows_with_each_change_below_a_key(store: Store, values: KeyValues) -> None:
+    before = values.list(ADMIN, DN).index
+    elsewhere = values.list(ADMIN, "clusters/ann/").index
+    values.put(ADMIN, f"{DN}/status", b"x")
+    first = values.list(ADMIN, DN).index
+    values.put(ADMIN, f"{DN}/own", b"x")
+    second = values.list(ADMIN, DN).index
+    values.delete(ADMIN, f"{DN}/own")
+    third = values.list(ADMIN, DN).index
+    assert before < first < second < third
+    assert values.list(ADMIN, "clusters/ann/").index == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", 300), ("10s", 10), ("5m", 300), ("100ms", 0.1), ("2h", 600), ("3", 3)]
+)
+def test_how_long_a_wait_is(text: str, seconds: float) -> None:
+    assert wait_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["x", "-1s", "1d", "1e9s", "٣s"])
+def test_a_wait_that_is_none(text: str) -> None:
+    with pytest.raises(Invalid):
+        wait_seconds(text)
+
+
+async def _wait(values: KeyValues, key: str, tree: bool, seconds: float) -> tuple[Answer, int]:
+    reads = 0
+
+    async def read() -> Answer:
+        nonlocal reads
+        reads += 1
+        return values.list(ADMIN, key) if tree else values.get(ADMIN, key)
+
+    index = (await read()).index
+    return await when_newer(values, key, tree, index, seconds, read), index
+
+
+def test_whoever_waits_hears_of_a_change_from_another_thread(store: Store, values: KeyValues) -> None:
+    async def main() -> None:
+        waiting = asyncio.create_task(_wait(values, f"{DN}/", True, 60.0))
+        await asyncio.sleep(0)
+        while not values._changes._waiting:
+            await asyncio.sleep(0.001)
+        values.put(ADMIN, "clusters/joe/reference/1.0.0/2/status", b"elsewhere")
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        thread = threading.Thread(target=values.put, args=(ADMIN, f"{DN}/status", b"now"))
+        thread.start()
+        answer, index = await asyncio.wait_for(waiting, 30)
+        thread.join()
+        assert answer.index > index
+        assert any(entry.value == b"now" for entry in answer.entries)
+        assert not values._changes._waiting
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_for_a_key_hears_that_it_is_gone(values: KeyValues) -> None:
+    values.put(ADMIN, "lock", b"1")
+
+    async def main() -> None:
+        waiting = asyncio.create_task(_wait(values, "lock", False, 60.0))
+        while not values._changes._waiting:
+            await asyncio.sleep(0.001)
+        values.delete(ADMIN, "lock")
+        answer, index = await asyncio.wait_for(waiting, 30)
+        assert (answer.entries, answer.index > index) == ([], True)
+
+    asyncio.run(main())
+
+
+def test_nothing_changes_and_the_wait_ends(values: KeyValues) -> None:
+    answer, index = asyncio.run(_wait(values, "nothing", False, 0.05))
+    assert answer.index == index
+
+
+def test_what_is_forgotten_counts_as_changed(values: KeyValues, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.clusters.kv._MOST_REMEMBERED", 2)
+    before = values.list(ADMIN, "clusters/ann/").index
+    for number in range(4):
+        values.put(ADMIN, f"key{number}", b"")
+    assert values.list(ADMIN, "clusters/ann/").index > before
+    assert len(values._changes._last) <= 2
+
+
+def test_two_writers_of_one_cluster(store: Store, values: KeyValues) -> None:
+    """The engine saves what it has read; the script has written meanwhile; neither loses."""
+    read = store.clusters.by_key(DN)
+    values.put(SCRIPT, f"{DN}/status", b"running")
+    with pytest.raises(Conflict):
+        store.clusters.save(msgspec.structs.replace(read, step="x"), read.revision)
+
+
+# -- the public client --
+
+
+@pytest.fixture
+def url(values: KeyValues) -> Iterator[str]:
+    with serving(values) as address:
+        yield f"{address}/v1/kv"
+
+
+def test_the_public_client_works(url: str) -> None:
+    client = kvstore.Client(url)
+    client.set("a/b", "text")
+    client.set("a/c", "")
+    assert client.get("a/b") == b"text"
+    assert client.get("a/c") == ""
+    assert client.recurse("a") == {"a/b": b"text", "a/c": ""}
+    with pytest.raises(kvstore.KeyDoesNotExist):
+        client.get("a/d")
+    client.delete("a/b")
+    client.delete("a", recursive=True)
+    with pytest.raises(kvstore.KeyDoesNotExist):
+        client.recurse("a")
+    client.set(f"/{DN}/status", "running")
+    assert client.get(f"{DN}/status") == b"running"
+    assert client.recurse(f"{DN}/nodes/slave0/disks/disk1")[f"{DN}/nodes/slave0/disks/disk1/origin"]
+
+
+def test_the_public_client_waits(url: str, values: KeyValues) -> None:
+    client = kvstore.Client(url)
+    index = client.index(f"{DN}/", recursive=True)
+    results: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: results.append(
+            client.recurse(f"{DN}/", wait=True, wait_index=index, timeout="1m")
+        )
+    )
+    thread.start()
+    eventually(lambda: values._changes._waiting)
+    values.put(ADMIN, f"{DN}/status", b"changed")
+    thread.join(30)
+    assert results[0][f"{DN}/status"] == b"changed"
+
+
+def test_entries_are_written_as_consul_does(url: str) -> None:
+    assert requests.put(f"{url}/a", data=b"x", timeout=10).text == "true"
+    answer = requests.get(f"{url}/a", timeout=10)
+    (entry,) = answer.json()
+    assert (entry["Key"], base64.b64decode(entry["Value"])) == ("a", b"x")
+    assert (entry["LockIndex"], entry["Flags"]) == (0, 0)
+    assert 0 < entry["CreateIndex"] <= entry["ModifyIndex"] <= int(answer.headers["X-Consul-Index"])
+    assert requests.get(f"{url}/a?raw", timeout=10).content == b"x"
+    assert document(values_entry := msgspec.structs.replace(_entry(), value=b""))["Value"] is None
+    assert values_entry.key == "k"
+
+
+def _entry() -> Any:
+    from gateway.store.entries import Entry
+
+    return Entry("k", b"x")
