@@ -275,7 +275,7 @@ class ProcessRuntime:
                 return CommandEnd(None, f"the command {why}, and was killed")
         if run.trouble:
             return CommandEnd(None, run.trouble)
-        if run.status is None:
+        if run.status is None or (self._closed and os.WIFSIGNALED(run.status)):
             return CommandEnd(None, "the task has ended, and the command with it")
         code = os.waitstatus_to_exitcode(run.status)
         if code >= 0:

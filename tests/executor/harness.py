@@ -118,7 +118,7 @@ class Bench:
     # the test's side
 
     def call(self, run: Run, timeout: float = PATIENCE) -> tuple[Reply, bytes, bytes]:
-        """Runs a command beside a task, as the framework does; returns the final reply and the output."""
+        """Runs a command beside a task; returns the final reply, what came on stdout and stderr."""
         self.executor.message(encode(run))
         deadline, next_one = time.monotonic() + timeout, 0
         output = {"stdout": b"", "stderr": b""}
