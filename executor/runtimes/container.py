@@ -14,13 +14,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from executor.logs import ProcessLog
+from executor.networks import explain_taken, is_gone, is_taken
+from executor.node import archive
 from executor.runtimes.base import (
     Broken,
     Cancelled,
     CannotRun,
+    Command,
+    CommandEnd,
     Exited,
     Notify,
     Started,
@@ -28,7 +32,10 @@ from executor.runtimes.base import (
     Waiting,
     explain_exit,
 )
+from executor.runtimes.base import Output as CommandOutput
 from executor.runtimes.docker_api import DockerApi, Down, Frames, NoSuchThing, Refused
+from executor.runtimes.docker_networks import NodeNetworks
+from executor.runtimes.docker_node import listens
 from executor.runtimes.docker_options import (
     HOLD,
     OWNER,
@@ -39,16 +46,20 @@ from executor.runtimes.docker_options import (
     container_options,
     explain_start,
     is_orphan,
+    wait_for_networks,
 )
 from executor.runtimes.docker_output import Output, Past
-from executor.runtimes.docker_processes import run_check, signal_exec
+from executor.runtimes.docker_processes import run_check, run_command, signal_exec
 from executor.runtimes.host_paths import check_volumes, open_to
+from executor.runtimes.nodes import prepare_node
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _RETRY_PAUSE = 0.5
+# How often a network is made that others remove meanwhile.
+_TRIES = 5
 # Less than this between the end of the output and that of the container: nothing was cut off.
 _TOGETHER = 0.5
 # How long after the end of its output a container may still be on its way out.
@@ -74,7 +85,17 @@ class DockerRuntime:
         self._since = _NEVER
         processes = context.document.task.processes
         self._single = len(processes) == 1
+        node = context.payload.node
+        self._attachments = node.networks if node is not None else ()
+        self._networks = NodeNetworks(
+            docker,
+            self._attachments,
+            context.environment.framework_id,
+            context.options.address_patience,
+        )
         self._options = container_options(context, self._argv(processes))
+        self._runs_entrypoint = self._options.create.get("entrypoint") is None
+        self._connected = False
         self._name = container_name(context.payload.task_id)
         self._pids: dict[str, int] = {}
         self._followers: list[threading.Thread] = []
@@ -93,13 +114,18 @@ class DockerRuntime:
     def prepare(self) -> None:
         container = self._context.payload.container
         check_volumes(container.volumes if container else ())
+        prepare_node(self._context)
         if self._context.payload.pull_policy == "always":
             self._pull()
+        self._patiently(self._networks.ensure)
+        if self._single and len(self._attachments) > 1:
+            wait_for_networks(self._options, self._image_config(), len(self._attachments))
         self._create()
+        self._put_files()
         about = self._patiently(lambda: self._docker.inspect(self.container_id))
         config = about.get("Config") or {}
         open_to(self._context.sandbox, str(config.get("User") or ""))
-        if self._options.create.get("entrypoint") is None or "stop_signal" in self._options.create:
+        if self._runs_entrypoint or "stop_signal" in self._options.create:
             self._stop_signal = str(config.get("StopSignal") or self._stop_signal)
         if not self._single:
             self._start_container()
@@ -138,12 +164,22 @@ class DockerRuntime:
         self._closed = True
         self._cancelled.set()
         if self._created:
-            self._docker.discard(self.container_id or self._name)
+            self._docker.discard(self.container_id or self._name, self._networks.names)
         for follower in self._followers:
             follower.join(_LINGER)
 
     def check(self, command: str, timeout: float) -> str | None:
         return run_check(self._docker, self.container_id, command, timeout)
+
+    def run_command(
+        self, command: Command, output: CommandOutput, cancelled: threading.Event
+    ) -> CommandEnd:
+        if not self.container_id:
+            return CommandEnd(None, "the container of the task does not run yet")
+        return run_command(self._docker, self.container_id, command, output, cancelled)
+
+    def listens(self, port: int, timeout: float) -> bool:
+        return listens(self._docker, self.container_id, self._attachments, port, timeout)
 
     # -- making the container --
 
@@ -157,23 +193,45 @@ class DockerRuntime:
         if self._cancelled.is_set():
             raise Cancelled
 
+    def _image_config(self) -> dict[str, Any]:
+        """Returns what the image says of itself; pulls it if it is not there."""
+        try:
+            about = self._patiently(lambda: self._docker.image(self._options.image))
+        except NoSuchThing as error:
+            self._pull_missing(error)
+            about = self._patiently(lambda: self._docker.image(self._options.image))
+        return about.get("Config") or {}
+
     def _create(self) -> None:
         self._created = True
         try:
             self.container_id = self._create_once()
         except NoSuchThing as error:
-            image = self._options.image
             if "image" not in str(error).lower():
                 raise CannotRun(self._explain(str(error))) from error
-            if self._context.payload.pull_policy == "never":
-                raise CannotRun(
-                    f"no such image {image} on this agent, and the pull policy is 'never'"
-                ) from error
-            self._pull()
+            self._pull_missing(error)
             try:
                 self.container_id = self._create_once()
             except NoSuchThing as again:
-                raise CannotRun(f"no such image {image}: {again}") from again
+                raise CannotRun(f"no such image {self._options.image}: {again}") from again
+
+    def _pull_missing(self, error: NoSuchThing) -> None:
+        if self._context.payload.pull_policy == "never":
+            raise CannotRun(
+                f"no such image {self._options.image} on this agent, and the pull policy is 'never'"
+            ) from error
+        self._pull()
+
+    def _put_files(self) -> None:
+        """Writes the node's files into the container, which has not been started."""
+        node = self._context.payload.node
+        if node is None or not node.files:
+            return
+        data = archive(node.files)
+        try:
+            self._patiently(lambda: self._docker.put_archive(self.container_id, "/", data))
+        except (Refused, NoSuchThing) as error:
+            raise CannotRun(f"the node's files cannot be written into its container: {error}") from error
 
     def _create_once(self) -> str:
         try:
@@ -200,6 +258,32 @@ class DockerRuntime:
             self._name = f"{self._name}-{uuid.uuid4().hex[:8]}"
 
     def _start_container(self) -> None:
+        """Starts the container, and connects it to all of its networks."""
+        if self._connected:
+            # Docker would attach it to all of them again, in any order.
+            self._patiently(lambda: self._networks.disconnect_others(self.container_id))
+        give_up, tries = time.monotonic() + self._context.options.address_patience, 0
+        while True:
+            try:
+                self._start_once()
+            except (Refused, NoSuchThing) as error:
+                text, tries = str(error), tries + 1
+                if "docker-init" in text and self._options.host.get("init"):
+                    self._without_init()
+                    return
+                if self._attachments and is_gone(text) and tries <= _TRIES:
+                    self._patiently(self._networks.ensure)
+                elif self._attachments and is_taken(text) and time.monotonic() < give_up:
+                    # It may be that of a container which is being removed.
+                    self._cancelled.wait(_RETRY_PAUSE)
+                else:
+                    raise CannotRun(self._explain(text)) from error
+            else:
+                break
+        self._connected = len(self._attachments) > 1
+        self._patiently(lambda: self._networks.connect_others(self.container_id))
+
+    def _start_once(self) -> None:
         asked = False
 
         def start() -> None:
@@ -209,13 +293,7 @@ class DockerRuntime:
             if not again or self._docker.inspect(self.container_id)["State"]["StartedAt"] == self._since:
                 self._docker.start(self.container_id)
 
-        try:
-            self._patiently(start)
-        except (Refused, NoSuchThing) as error:
-            if "docker-init" in str(error) and self._options.host.get("init"):
-                self._without_init()
-                return
-            raise CannotRun(self._explain(str(error))) from error
+        self._patiently(start)
 
     def _without_init(self) -> None:
         """This daemon has no docker-init: the command becomes the first process of its container."""
@@ -225,9 +303,12 @@ class DockerRuntime:
             self._options.image, self._options.create, {**self._options.host, "init": False}
         )
         self.container_id = self._create_once()
+        self._put_files()
         self._start_container()
 
     def _explain(self, text: str) -> str:
+        if self._attachments and is_taken(text):
+            return explain_taken(self._attachments[:1])
         return explain_start(text, self._options.image, self._context.payload.ports)
 
     # -- one process: the container itself --

@@ -50,7 +50,7 @@ class Access:
 
     ``reading``: whether users see the jobs of all roles, or their own only. ``rate`` None: no limit.
     ``open_metrics``: /metrics is for everybody. ``proxies``: whose X-Forwarded-For is believed.
-    ``script_key``: what the tokens of clusters' scripts are signed with; see :mod:`gateway.auth.signed`.
+    ``script_key`` gives what the tokens of clusters' scripts are signed with, None: there are none.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Access:
         open_metrics: bool = False,
         proxies: Sequence[Network] = (),
         recheck_secs: float = _RECHECK_SECS,
-        script_key: str | None = None,
+        script_key: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.reading: Reading = reading
         self._open_metrics = open_metrics
@@ -119,10 +119,13 @@ class Access:
 
     def _script(self, credentials: Credentials | None) -> Identity | None:
         """Returns the identity of a cluster's script, None if this is none."""
-        if self._script_key is None or credentials is None or credentials.scheme != "bearer":
+        if credentials is None or credentials.scheme != "bearer" or credentials.value.count(".") != 2:
+            return None
+        key = self._script_key()
+        if key is None:
             return None
         try:
-            return script_identity(credentials.value, self._script_key)
+            return script_identity(credentials.value, key)
         except Unauthorized:
             return None
 

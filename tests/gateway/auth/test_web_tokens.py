@@ -260,7 +260,7 @@ def test_its_token_ends_and_is_nobody_else_s() -> None:
 
 def test_who_says_to_be_a_script_is_held_to_it_where_nobody_is_asked() -> None:
     key = new_key()
-    access = Access(script_key=key)
+    access = Access(script_key=lambda: key)
     token = script_token("clusters/u/p/1/1", key, 60)
 
     def admit(headers: dict[str, str]) -> Identity:
@@ -274,7 +274,7 @@ def test_who_says_to_be_a_script_is_held_to_it_where_nobody_is_asked() -> None:
 def test_the_streams_of_a_script_end_with_its_token() -> None:
     async def run() -> None:
         key = new_key()
-        access = Access(script_key=key, recheck_secs=0.01)
+        access = Access(script_key=lambda: key, recheck_secs=0.01)
         headers = {"X-Auth-Token": script_token("c", key, 1)}
         identity = await access.admit(headers, "127.0.0.1", "read")
         async with asyncio.timeout(10):

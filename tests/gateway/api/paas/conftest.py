@@ -17,6 +17,7 @@ from gateway.auth.signed import new_key
 from gateway.auth.web_tokens import WebTokenAuthenticator
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.fleet import SchedulerFleet
+from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.model import Cluster, ClusterEvent, Interface, NodeRecord, NodeStatus, Phase
 from gateway.clusters.planning import Rules
@@ -121,8 +122,19 @@ def executed() -> Executed:
 
 
 @pytest.fixture
+def keys(store: Store) -> Iterator[KeyValues]:
+    keys = KeyValues(store)
+    yield keys
+    keys.close()
+
+
+@pytest.fixture
 def parts(
-    store: Store, service: SchedulerService, workers: WorkerProcesses, executed: Executed
+    store: Store,
+    service: SchedulerService,
+    workers: WorkerProcesses,
+    executed: Executed,
+    keys: KeyValues,
 ) -> ClusterParts:
     renderer = Renderer(workers)
     clusters = Clusters(store, Still(), SchedulerFleet(service), Rules(), "devcluster", time.time)
@@ -132,12 +144,13 @@ def parts(
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
         execute=executed,
+        registry=keys,
     )
 
 
 @pytest.fixture
 def access() -> Access:
-    return Access(script_key=SCRIPT_KEY)
+    return Access(script_key=lambda: SCRIPT_KEY)
 
 
 @pytest.fixture
@@ -153,7 +166,7 @@ def asking(tmp_path: Path) -> Access:
     path = tmp_path / "jwt.key"
     path.write_text(SECRET)
     path.chmod(0o600)
-    return Access([WebTokenAuthenticator(path, "HS256")], script_key=SCRIPT_KEY)
+    return Access([WebTokenAuthenticator(path, "HS256")], script_key=lambda: SCRIPT_KEY)
 
 
 def token(user: str, *roles: str) -> dict[str, str]:
