@@ -32,6 +32,7 @@ __all__ = [
     "CommandFailed",
     "Disk",
     "KeyDoesNotExist",
+    "KeyValueStore",
     "Network",
     "Node",
     "RegistryError",
@@ -65,7 +66,7 @@ class CommandFailed(RegistryError):
 # -- the store --
 
 
-class _Store:
+class KeyValueStore:
     """A Consul key-value endpoint, ``http://HOST:PORT/v1/kv``."""
 
     def __init__(self, endpoint: str, token: str | None) -> None:
@@ -73,21 +74,25 @@ class _Store:
         self._token = token
 
     def get(self, key: str) -> str:
+        """Returns a value; raises :class:`KeyDoesNotExist`."""
         answer = self._ask("GET", key)
         if answer is None:
             raise KeyDoesNotExist(f"the registry has no key {key}")
         return _text(json.loads(answer)[0]["Value"])
 
     def tree(self, key: str) -> dict[str, str]:
+        """Returns what lies below a key, by whole keys."""
         answer = self._ask("GET", f"{key}/", {"recurse": "true"})
         entries = [] if answer is None else json.loads(answer)
         return {entry["Key"]: _text(entry["Value"]) for entry in entries}
 
     def set(self, key: str, value: Any) -> None:
+        """Stores a value, as text."""
         self._ask("PUT", key, body=_written(value).encode())
 
-    def delete(self, key: str) -> None:
-        self._ask("DELETE", key)
+    def delete(self, key: str, recurse: bool = False) -> None:
+        """Removes a key, or all that begin with it."""
+        self._ask("DELETE", key, {"recurse": "true"} if recurse else None)
 
     def _ask(
         self,
@@ -161,20 +166,20 @@ def _written(value: Any) -> str:
     return str(value)
 
 
-_stores: list[_Store] = []
+_stores: list[KeyValueStore] = []
 
 
 def connect(endpoint: str | None = None, token: str | None = None) -> None:
     """Uses the store at ``endpoint`` from now on; by default that of the environment (REGISTRY)."""
     _stores[:] = [
-        _Store(
+        KeyValueStore(
             endpoint or os.environ.get("REGISTRY") or DEFAULT_ENDPOINT,
             token or os.environ.get("CLUSTER_TOKEN"),
         )
     ]
 
 
-def _store() -> _Store:
+def _store() -> KeyValueStore:
     if not _stores:
         connect()
     return _stores[0]

@@ -33,6 +33,17 @@ SCRIPT = Identity(user=DN, cluster=DN)
 
 @pytest.fixture
 def store() -> Iterator[Store]:
+    yield from stores()
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[KeyValues]:
+    """For tests that change nothing."""
+    for store in stores():
+        yield KeyValues(store)
+
+
+def stores() -> Iterator[Store]:
     store = Store("sqlite://")
     store.clusters.create(cluster(1))
     store.clusters.create(cluster(2))
@@ -92,14 +103,14 @@ def value(values: KeyValues, key: str, reader: Identity = ANONYMOUS) -> str | No
         ("services/slurm/dfs.size", "1m"),
     ],
 )
-def test_a_cluster_is_seen_as_keys(values: KeyValues, key: str, text: str) -> None:
-    assert value(values, f"{DN}/{key}") == text
-    assert value(values, f"{DN}/{key}", SCRIPT) == text
-    assert value(values, f"/instances/joe/reference/1.0.0/1/{key}") == text
+def test_a_cluster_is_seen_as_keys(shown: KeyValues, key: str, text: str) -> None:
+    assert value(shown, f"{DN}/{key}") == text
+    assert value(shown, f"{DN}/{key}", SCRIPT) == text
+    assert value(shown, f"/instances/joe/reference/1.0.0/1/{key}") == text
 
 
-def test_a_product_is_seen_as_keys(values: KeyValues) -> None:
-    names = [entry.key.rpartition("/")[2] for entry in values.list(JOE, "products/reference/").entries]
+def test_a_product_is_seen_as_keys(shown: KeyValues) -> None:
+    names = [entry.key.rpartition("/")[2] for entry in shown.list(JOE, "products/reference/").entries]
     assert names == sorted(
         [
             "name",
@@ -112,28 +123,28 @@ def test_a_product_is_seen_as_keys(values: KeyValues) -> None:
             "logo_url",
         ]
     )
-    options = value(values, "products/reference/1.0.0/options")
+    options = value(shown, "products/reference/1.0.0/options")
     assert json.loads(options or "")["required"] == {"size": 2}
 
 
-def test_secrets_are_no_keys(values: KeyValues) -> None:
-    assert all(b"00" * 32 not in entry.value for entry in values.list(ADMIN, "").entries)
+def test_secrets_are_no_keys(shown: KeyValues) -> None:
+    assert all(b"00" * 32 not in entry.value for entry in shown.list(ADMIN, "").entries)
 
 
-def test_trees_and_names(values: KeyValues) -> None:
-    below = values.list(ANONYMOUS, f"{DN}/nodes/slave1").entries
+def test_trees_and_names(shown: KeyValues) -> None:
+    below = shown.list(ANONYMOUS, f"{DN}/nodes/slave1").entries
     # A prefix is one of characters: slave10 begins with slave1.
     assert {entry.key.split("/")[6] for entry in below} == {"slave1", "slave10"}
-    names, index = values.keys(ANONYMOUS, f"{DN}/nodes/", "/")
+    names, index = shown.keys(ANONYMOUS, f"{DN}/nodes/", "/")
     assert names == [f"{DN}/nodes/slave{n}/" for n in (0, 1, 10)]
     assert index >= 1
-    names, _ = values.keys(ANONYMOUS, "", "/")
+    names, _ = shown.keys(ANONYMOUS, "", "/")
     assert names == ["clusters/", "products/", "site/"]
-    aliased = values.list(ANONYMOUS, "instances/joe/reference/1.0.0/1/services/").entries
+    aliased = shown.list(ANONYMOUS, "instances/joe/reference/1.0.0/1/services/").entries
     assert {entry.key.split("/")[0] for entry in aliased} == {"instances"}
 
 
-def test_what_is_not_there_is_empty(values: KeyValues) -> None:
+def test_what_is_not_there_is_empty(shown: KeyValues) -> None:
     for key in (
         "nothing",
         f"{DN}/nothing",
@@ -141,7 +152,7 @@ def test_what_is_not_there_is_empty(values: KeyValues) -> None:
         "products/x/1/name",
         f"{DN}/nodes",
     ):
-        assert values.get(ANONYMOUS, key).entries == []
+        assert shown.get(ANONYMOUS, key).entries == []
 
 
 def test_a_failed_cluster_says_which_half_failed() -> None:
@@ -187,11 +198,11 @@ def test_what_scripts_add_is_kept_beside(store: Store, values: KeyValues) -> Non
 @pytest.mark.parametrize(
     "key", ["nodes/slave0/host", "nodes/slave0/cpu", "nodes/slave0/networks/eth0/address", "user"]
 )
-def test_what_the_gateway_knows_itself_is_not_written(values: KeyValues, key: str) -> None:
+def test_what_the_gateway_knows_itself_is_not_written(shown: KeyValues, key: str) -> None:
     with pytest.raises(Forbidden, match="knows itself"):
-        values.put(SCRIPT, f"{DN}/{key}", b"x")
+        shown.put(SCRIPT, f"{DN}/{key}", b"x")
     with pytest.raises(Forbidden, match="knows itself"):
-        values.delete(ADMIN, f"{DN}/{key}")
+        shown.delete(ADMIN, f"{DN}/{key}")
 
 
 @pytest.mark.parametrize(
@@ -212,10 +223,10 @@ def test_what_the_gateway_knows_itself_is_not_written(values: KeyValues, key: st
     ],
 )
 def test_what_cannot_be_written(
-    values: KeyValues, key: str, content: bytes, error: type[GatewayError]
+    shown: KeyValues, key: str, content: bytes, error: type[GatewayError]
 ) -> None:
     with pytest.raises(error):
-        values.put(ADMIN, key, content)
+        shown.put(ADMIN, key, content)
 
 
 def test_deleting(store: Store, values: KeyValues) -> None:
@@ -250,7 +261,7 @@ def test_compare_and_set(values: KeyValues) -> None:
 # -- who sees what --
 
 
-def test_a_script_touches_nothing_but_its_own_cluster(values: KeyValues) -> None:
+def test_a_script_touches_nothing_but_its_own_cluster(shown: KeyValues) -> None:
     others = [
         "clusters/joe/reference/1.0.0/2/status",
         "clusters/joe/reference/1.0.0/11/status",
@@ -264,15 +275,15 @@ def test_a_script_touches_nothing_but_its_own_cluster(values: KeyValues) -> None
         "clusters/joe/reference/1.0.0",
     ]:
         with pytest.raises(Forbidden):
-            values.get(SCRIPT, key)
+            shown.get(SCRIPT, key)
         with pytest.raises(Forbidden):
-            values.list(SCRIPT, key)
+            shown.list(SCRIPT, key)
     for key in others:
         with pytest.raises((Forbidden, NotFound)):
-            values.put(SCRIPT, key, b"x")
+            shown.put(SCRIPT, key, b"x")
         with pytest.raises((Forbidden, NotFound)):
-            values.delete(SCRIPT, key, recurse=True)
-    assert {entry.key[: len(DN)] for entry in values.list(SCRIPT, DN).entries} == {DN}
+            shown.delete(SCRIPT, key, recurse=True)
+    assert {entry.key[: len(DN)] for entry in shown.list(SCRIPT, DN).entries} == {DN}
 
 
 def test_users_see_products_and_their_own_clusters(values: KeyValues) -> None:
