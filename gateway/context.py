@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
 
 from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
+from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.kv import KeyValues
+from gateway.clusters.launching import Launcher
+from gateway.clusters.model import NodeRecord
+from gateway.clusters.service import Clusters
 from gateway.events import EventHub
 from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
@@ -14,11 +22,41 @@ from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.pool import Pool
 from gateway.requests import Requests
+from gateway.store import Store
 from gateway.tls import Certificate
 
 # The version of this project, and that of the alpha API, which clients compare byte for byte.
 VERSION = "0.1.0"
 API_VERSION = "0.1"
+
+
+class CommandResult(msgspec.Struct, frozen=True):
+    """What a command in a node has put out; ``code`` None: it did not end by itself."""
+
+    code: int | None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    problem: str = ""
+
+
+class Execute(Protocol):
+    """Runs a command beside a node's task; blocks until it has ended."""
+
+    def __call__(
+        self, node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float
+    ) -> CommandResult: ...
+
+
+@dataclass(frozen=True)
+class ClusterParts:
+    """What clusters of products are made with; only the gateway's own scheduler has them."""
+
+    store: Store
+    catalogue: Catalogue
+    launcher: Launcher
+    service: Clusters
+    execute: Execute
+    registry: KeyValues
 
 
 @dataclass
@@ -39,6 +77,7 @@ class Gateway:
     certificate: Certificate | None = None
     forwarder: Forwarder | None = None
     replica: Replica | None = None
+    clusters: ClusterParts | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0

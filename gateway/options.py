@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from framework.lease import SESSION_SECONDS
 from framework.local.options import DEFAULT_RESOURCES
@@ -112,10 +112,11 @@ class Options:
     )
     auth: tuple[str, ...] = _option(
         ("none",),
-        "who is asked who they are: nobody, or owners of tokens, of passwords (tokens,basic: both)",
+        "who is asked who they are: nobody, or owners of tokens, of passwords, of signed tokens "
+        "(tokens,basic: both)",
         group="Access",
         read=values.authenticators,
-        shows="none|tokens|basic",
+        shows="none|tokens|basic|jwt",
     )
     auth_file: Path | None = _option(
         None,
@@ -123,6 +124,27 @@ class Options:
         group="Access",
         read=values.file,
         shows="FILE",
+    )
+    jwt_key: Path | None = _option(
+        None,
+        "what signed tokens are verified with: a secret (HS256) or a public key (RS256, PEM)",
+        group="Access",
+        read=values.file,
+        shows="FILE",
+    )
+    jwt_algorithm: str = _option(
+        "HS256",
+        "how tokens are signed; no other way is believed",
+        group="Access",
+        read=values.choice("HS256", "RS256"),
+        shows="HS256|RS256",
+    )
+    jwt_no_expiry: bool = _option(
+        False,
+        "take signed tokens that never expire, too",
+        group="Access",
+        read=values.truth,
+        shows="",
     )
     read_access: str = _option(
         "own",
@@ -191,6 +213,48 @@ class Options:
         group="Clusters",
         read=values.text,
         shows="PATH|URL",
+    )
+    networks: Path | None = _option(
+        None,
+        "networks that nodes of product clusters are attached to: TOML, or JSON",
+        group="Product clusters",
+        read=values.file,
+        shows="FILE",
+    )
+    cluster_timeout: float = _option(
+        1800.0,
+        "how long all nodes of a cluster may take until they run, in seconds",
+        group="Product clusters",
+        read=values.seconds,
+        shows="SECONDS",
+    )
+    orchestrator_timeout: float = _option(
+        1800.0,
+        "a product's script that has not ended by then is killed",
+        group="Product clusters",
+        read=values.seconds,
+        shows="SECONDS",
+    )
+    orchestrator_uids: range = _option(
+        range(64000, 65000),
+        "ids of users that nobody else has: a gateway that is root runs each script as one of them",
+        group="Product clusters",
+        read=values.uids,
+        shows="FIRST-LAST",
+    )
+    orchestrator_isolation: Literal["auto", "none"] = _option(
+        "auto",
+        "how scripts are kept apart: by users and Landlock, or not at all (all of them are trusted)",
+        group="Product clusters",
+        read=values.choice("auto", "none"),
+        shows="auto|none",
+    )
+    registry: str = _option(
+        "internal",
+        "the registry that products' scripts use: the gateway's own, or a Consul",
+        group="Product clusters",
+        read=values.registry,
+        shows="internal|consul://HOST:PORT",
     )
     ha: str | None = _option(
         None,

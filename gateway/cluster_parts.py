@@ -1,0 +1,160 @@
+"""From options to what clusters of products are made with: started after the scheduler, ended before."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from framework.mesos.masters import Address
+from framework.model.errors import GatewayError, NotSupported
+from framework.replica import Replica
+from framework.service import SchedulerService
+from gateway.auth.signed import new_key, script_token
+from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.course import Limits
+from gateway.clusters.definitions import read_networks
+from gateway.clusters.engine import Engine
+from gateway.clusters.fleet import SchedulerFleet
+from gateway.clusters.isolation import Isolator
+from gateway.clusters.kv import KeyValues
+from gateway.clusters.launching import Launcher
+from gateway.clusters.model import Cluster, NodeRecord
+from gateway.clusters.networks import Network
+from gateway.clusters.orchestration import Addresses, ProductProvider
+from gateway.clusters.planning import Rules
+from gateway.clusters.rendering import Renderer
+from gateway.clusters.scripts import ScriptRunner
+from gateway.clusters.service import Clusters
+from gateway.context import ClusterParts, CommandResult
+from gateway.options import Options
+from gateway.policy import Policy
+from gateway.store import Store
+from gateway.workers import WorkerProcesses
+
+log = logging.getLogger(__name__)
+
+_SCRIPT_KEY = "script-tokens"
+
+
+class Term:
+    """Whether this process leads, and what is done first when it does.
+
+    Only a leader may write; so the key of the scripts' tokens is made, and the networks of the file
+    are stored, when it begins to lead.
+    """
+
+    def __init__(
+        self, store: Store, service: SchedulerService | Replica, networks: Sequence[Network]
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._networks = networks
+        self._begun: int | None = None
+        self.script_key: str | None = None
+
+    def epoch(self) -> int:
+        """What the store is fenced with; 0, which nobody leads with, for who does not lead."""
+        if isinstance(self._service, Replica) and not self._service.leads:
+            return 0
+        return self._service.status().epoch
+
+    def __call__(self) -> int | None:
+        """Returns the epoch that this process leads with, None while it does not. Blocks at first."""
+        epoch = self.epoch()
+        if not epoch:
+            return None
+        if epoch != self._begun:
+            self.begin()
+            self._begun = epoch
+        return epoch
+
+    def begin(self) -> None:
+        """Raises what the store raises, and :class:`Conflict` for a network that cannot be changed."""
+        with self._store.transaction():
+            key = self._store.secrets.get("", _SCRIPT_KEY)
+            if key is None:
+                key = new_key()
+                self._store.secrets.put("", _SCRIPT_KEY, key)
+        self.script_key = key
+        for network in self._networks:
+            try:
+                self._store.networks.define(network)
+            except GatewayError as error:
+                log.error("--networks: %s", error)
+
+    def sign(self, cluster: Cluster, seconds: float) -> str:
+        """Returns a token for the scripts of a cluster. Only who leads runs any."""
+        if self.script_key is None:
+            self.begin()
+        assert self.script_key is not None
+        return script_token(cluster.key, self.script_key, seconds)
+
+
+def build_clusters(
+    options: Options,
+    service: SchedulerService | Replica,
+    workers: WorkerProcesses,
+    policy: Policy,
+    stack: contextlib.ExitStack,
+) -> tuple[ClusterParts, Term]:
+    """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
+    networks = read_networks(options.networks) if options.networks else ()
+    store = Store(options.state)
+    stack.callback(store.close)
+    term = Term(store, service, networks)
+    store.fence = term.epoch
+    fleet = SchedulerFleet(service)
+    rules = Rules(policy, options.default_image)
+    renderer = Renderer(workers)
+    provider = ProductProvider(
+        store,
+        ScriptRunner(_isolator(options)),
+        _addresses(options),
+        term.sign,
+        timeout=options.orchestrator_timeout,
+    )
+    engine = Engine(
+        store,
+        fleet,
+        {"product": provider},
+        rules,
+        time.time,
+        cluster_name=options.cluster_name,
+        limits=Limits(place_secs=options.cluster_timeout),
+        term=term,
+    )
+    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
+    registry = KeyValues(store)
+    stack.callback(registry.close)
+    engine.start()
+    stack.callback(engine.stop)
+    parts = ClusterParts(
+        store=store,
+        catalogue=Catalogue(store, renderer),
+        launcher=Launcher(store, renderer, clusters),
+        service=clusters,
+        execute=_nowhere,
+        registry=registry,
+    )
+    return parts, term
+
+
+def _isolator(options: Options) -> Isolator:
+    return Isolator(options.orchestrator_isolation, options.orchestrator_uids)
+
+
+def _addresses(options: Options) -> Callable[[], Addresses]:
+    """Where scripts, which run on this machine, find this server."""
+    scheme = "https" if options.tls_cert is not None else "http"
+    host = options.address
+    if host != "localhost" and ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    url = f"{scheme}://{Address(host, options.port)}"
+    return lambda: Addresses(gateway=url, registry=f"{url}/v1/kv")
+
+
+def _nowhere(node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float) -> CommandResult:
+    raise NotSupported("commands in nodes are not carried out yet")
