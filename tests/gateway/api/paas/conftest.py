@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from gateway.clusters.kv import KeyValues
 
 from framework.service import SchedulerService
 from gateway.auth.access import Access
@@ -17,7 +18,6 @@ from gateway.auth.signed import new_key
 from gateway.auth.web_tokens import WebTokenAuthenticator
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.fleet import SchedulerFleet
-from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.model import Cluster, ClusterEvent, Interface, NodeRecord, NodeStatus, Phase
 from gateway.clusters.planning import Rules
