@@ -35,9 +35,7 @@ def test_operations_and_references_are_sound() -> None:
 
 
 def test_the_documents_list_the_same_routes() -> None:
-    section = "".join(
-        text.split("\n## The API\n")[1].split("\n## ")[0] for text in (README, CLUSTERS)
-    )
+    section = "".join(text.split("\n## The API\n")[1].split("\n## ")[0] for text in (README, CLUSTERS))
     rows = "\n".join(line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `"))
     listed = set()
     for method, path in re.findall(r"`([A-Z]+) (/[^`?]*)", rows):
