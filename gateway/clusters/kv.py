@@ -6,14 +6,10 @@ and what scripts add below a cluster's, are kept as they are.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import contextlib
-import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
@@ -52,9 +48,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     entries: Sequence[Entry]
     index: int
-
-
-T = TypeVar("T", Answer, Names)
 
 
 class KeyValues:
@@ -236,56 +229,6 @@ class KeyValues:
                     continue  # a fact, which stays
         if changed != cluster:
             self._store.clusters.save(changed, cluster.revision)
-
-
-# -- waiting, and how it is written down --
-
-DEFAULT_WAIT, LONGEST_WAIT = 300.0, 600.0
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def wait_seconds(text: str) -> float:
-    """Returns how long ``5m``, ``10s``, ``100ms`` is, at most ten minutes; "": five minutes."""
-    if not text:
-        return DEFAULT_WAIT
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise Invalid(f"wait: {text[:40]!r} is not a duration such as 10s, 5m")
-    return min(LONGEST_WAIT, float(match[1]) * _SECONDS[match[2] or "s"])
-
-
-async def when_newer(
-    values: KeyValues, key: str, tree: bool, index: int, seconds: float, read: Callable[[], Awaitable[T]]
-) -> T:
-    """Returns what ``read`` gives (an :class:`Answer`, or names with their index) once its index is
-    another than ``index``, or after ``seconds``. Nothing that changes meanwhile is missed."""
-    loop = asyncio.get_running_loop()
-    changed = asyncio.Event()
-    end = loop.time() + seconds
-    with values.watching(key, tree, lambda: loop.call_soon_threadsafe(changed.set)):
-        while True:
-            changed.clear()
-            answer = await read()
-            found = answer.index if isinstance(answer, Answer) else answer[1]
-            left = end - loop.time()
-            if found != index or left <= 0:
-                return answer
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await changed.wait()
-
-
-def document(entry: Entry) -> dict[str, Any]:
-    """Returns an entry as Consul writes it."""
-    return {
-        "LockIndex": 0,
-        "Key": entry.key,
-        "Flags": entry.flags,
-        "Value": base64.b64encode(entry.value).decode() if entry.value else None,
-        "CreateIndex": entry.create_index,
-        "ModifyIndex": entry.modify_index,
-    }
 
 
 # -- who may do what --

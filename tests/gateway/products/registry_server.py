@@ -14,8 +14,9 @@ import tornado.netutil
 import tornado.web
 
 from framework.model.errors import Forbidden, GatewayError, NotFound
+from gateway.api.registry.kv import _entry as document
 from gateway.auth.identity import ANONYMOUS
-from gateway.clusters.kv import KeyValues, Reader, document, wait_seconds, when_newer
+from gateway.clusters.kv import KeyValues, Reader
 
 
 class KvHandler(tornado.web.RequestHandler):
@@ -35,14 +36,9 @@ class KvHandler(tornado.web.RequestHandler):
     async def get(self, key: str) -> None:
         tree = self.has("recurse") or self.has("keys")
 
-        async def read() -> Any:
-            loop = asyncio.get_running_loop()
-            ask = self.values.list if tree else self.values.get
-            return await loop.run_in_executor(None, ask, self.reader, key)
-
-        index = int(self.get_query_argument("index", "0"))
-        seconds = wait_seconds(self.get_query_argument("wait", "")) if index else 0.0
-        answer = await when_newer(self.values, key, tree, index, seconds, read)
+        ask = self.values.list if tree else self.values.get
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(None, ask, self.reader, key)
         self.set_header("X-Consul-Index", str(answer.index))
         if not answer.entries:
             self.set_status(404)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
 
-import kvstore
 import msgspec
 import pytest
-import requests
 
 from framework.model.errors import Conflict, Forbidden, GatewayError, Invalid, NotFound, TooLarge
 from gateway.auth.identity import ANONYMOUS, Identity
-from gateway.clusters.kv import Answer, KeyValues, document, wait_seconds, when_newer
+from gateway.clusters.kv import KeyValues
 from gateway.clusters.model import Phase
 from gateway.clusters.products import Product, ProductOptions
 from gateway.clusters.projection import status_of
 from gateway.store import Store
-from tests.framework.mesos.peer import eventually
-from tests.gateway.products.registry_server import serving
 from tests.gateway.products.samples import cluster
 
 DN = "clusters/joe/reference/1.0.0/1"
@@ -315,68 +308,32 @@ def test_an_index_grows_with_each_change_below_a_key(store: Store, values: KeyVa
     assert values.list(ADMIN, "clusters/ann/").index == elsewhere
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("", 300), ("10s", 10), ("5m", 300), ("100ms", 0.1), ("2h", 600), ("3", 3)]
-)
-def test_how_long_a_wait_is(text: str, seconds: float) -> None:
-    assert wait_seconds(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["x", "-1s", "1d", "1e9s", "٣s"])
-def test_a_wait_that_is_none(text: str) -> None:
-    with pytest.raises(Invalid):
-        wait_seconds(text)
-
-
-async def _wait(values: KeyValues, key: str, tree: bool, seconds: float) -> tuple[Answer, int]:
-    reads = 0
-
-    async def read() -> Answer:
-        nonlocal reads
-        reads += 1
-        return values.list(ADMIN, key) if tree else values.get(ADMIN, key)
-
-    index = (await read()).index
-    return await when_newer(values, key, tree, index, seconds, read), index
-
-
-def test_whoever_waits_hears_of_a_change_from_another_thread(store: Store, values: KeyValues) -> None:
-    async def main() -> None:
-        waiting = asyncio.create_task(_wait(values, f"{DN}/", True, 60.0))
-        await asyncio.sleep(0)
-        while not values._changes._waiting:
-            await asyncio.sleep(0.001)
+def test_whoever_waits_hears_of_a_change_from_another_thread(values: KeyValues) -> None:
+    news = threading.Event()
+    with values.watching(f"/{DN}/", True, news.set):
         values.put(ADMIN, "clusters/joe/reference/1.0.0/2/status", b"elsewhere")
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
+        assert not news.is_set()
         thread = threading.Thread(target=values.put, args=(ADMIN, f"{DN}/status", b"now"))
         thread.start()
-        answer, index = await asyncio.wait_for(waiting, 30)
+        assert news.wait(30)
         thread.join()
-        assert answer.index > index
-        assert any(entry.value == b"now" for entry in answer.entries)
-        assert not values._changes._waiting
-
-    asyncio.run(main())
+        assert value(values, f"{DN}/status") == "now"
+    news.clear()
+    values.put(ADMIN, f"{DN}/status", b"later")
+    assert not news.is_set()
 
 
 def test_whoever_waits_for_a_key_hears_that_it_is_gone(values: KeyValues) -> None:
     values.put(ADMIN, "lock", b"1")
-
-    async def main() -> None:
-        waiting = asyncio.create_task(_wait(values, "lock", False, 60.0))
-        while not values._changes._waiting:
-            await asyncio.sleep(0.001)
+    before = values.get(ADMIN, "lock").index
+    news = threading.Event()
+    with values.watching("lock", False, news.set):
+        values.put(ADMIN, "lock2", b"")
+        assert not news.is_set()
         values.delete(ADMIN, "lock")
-        answer, index = await asyncio.wait_for(waiting, 30)
-        assert (answer.entries, answer.index > index) == ([], True)
-
-    asyncio.run(main())
-
-
-def test_nothing_changes_and_the_wait_ends(values: KeyValues) -> None:
-    answer, index = asyncio.run(_wait(values, "nothing", False, 0.05))
-    assert answer.index == index
+        assert news.is_set()
+    after = values.get(ADMIN, "lock")
+    assert (after.entries, after.index > before) == ([], True)
 
 
 def test_what_is_forgotten_counts_as_changed(values: KeyValues, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,64 +351,3 @@ def test_two_writers_of_one_cluster(store: Store, values: KeyValues) -> None:
     values.put(SCRIPT, f"{DN}/status", b"running")
     with pytest.raises(Conflict):
         store.clusters.save(msgspec.structs.replace(read, step="x"), read.revision)
-
-
-# -- the public client --
-
-
-@pytest.fixture
-def url(values: KeyValues) -> Iterator[str]:
-    with serving(values) as address:
-        yield f"{address}/v1/kv"
-
-
-def test_the_public_client_works(url: str) -> None:
-    client = kvstore.Client(url)
-    client.set("a/b", "text")
-    client.set("a/c", "")
-    assert client.get("a/b") == b"text"
-    assert client.get("a/c") == ""
-    assert client.recurse("a") == {"a/b": b"text", "a/c": ""}
-    with pytest.raises(kvstore.KeyDoesNotExist):
-        client.get("a/d")
-    client.delete("a/b")
-    client.delete("a", recursive=True)
-    with pytest.raises(kvstore.KeyDoesNotExist):
-        client.recurse("a")
-    client.set(f"/{DN}/status", "running")
-    assert client.get(f"{DN}/status") == b"running"
-    assert client.recurse(f"{DN}/nodes/slave0/disks/disk1")[f"{DN}/nodes/slave0/disks/disk1/origin"]
-
-
-def test_the_public_client_waits(url: str, values: KeyValues) -> None:
-    client = kvstore.Client(url)
-    index = client.index(f"{DN}/", recursive=True)
-    results: list[Any] = []
-    thread = threading.Thread(
-        target=lambda: results.append(
-            client.recurse(f"{DN}/", wait=True, wait_index=index, timeout="1m")
-        )
-    )
-    thread.start()
-    eventually(lambda: values._changes._waiting)
-    values.put(ADMIN, f"{DN}/status", b"changed")
-    thread.join(30)
-    assert results[0][f"{DN}/status"] == b"changed"
-
-
-def test_entries_are_written_as_consul_does(url: str) -> None:
-    assert requests.put(f"{url}/a", data=b"x", timeout=10).text == "true"
-    answer = requests.get(f"{url}/a", timeout=10)
-    (entry,) = answer.json()
-    assert (entry["Key"], base64.b64decode(entry["Value"])) == ("a", b"x")
-    assert (entry["LockIndex"], entry["Flags"]) == (0, 0)
-    assert 0 < entry["CreateIndex"] <= entry["ModifyIndex"] <= int(answer.headers["X-Consul-Index"])
-    assert requests.get(f"{url}/a?raw", timeout=10).content == b"x"
-    assert document(values_entry := msgspec.structs.replace(_entry(), value=b""))["Value"] is None
-    assert values_entry.key == "k"
-
-
-def _entry() -> Any:
-    from gateway.store.entries import Entry
-
-    return Entry("k", b"x")
