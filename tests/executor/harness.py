@@ -14,15 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import docker
+import docker.models.containers
+
 from executor.environment import ExecutorEnvironment
 from executor.executor import Executor
 from executor.identity import owner_of
+from executor.messages import Fetch, Reply, Run, decode, encode
 from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, TaskPayload, encode_payload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0
+# Tests run beside each other, with one Docker daemon: by this agent a process knows its containers.
+AGENT = f"A-S{os.getpid()}"
 TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
 
 T = TypeVar("T")
@@ -79,12 +85,13 @@ class Bench:
 
     def __init__(self, directory: Path, runtimes: Runtimes, options: Options | None = None) -> None:
         self.directory = directory
-        environment = ExecutorEnvironment("127.0.0.1:1", "F-0000", "e1", "A-S0", str(directory))
+        environment = ExecutorEnvironment("127.0.0.1:1", "F-0000", "e1", AGENT, str(directory))
         self.executor = Executor(
             environment, options or Options(), owner_of(os.getpid()), runtimes.choose
         )
         self.executor.driver = self
         self.updates: list[dict[str, Any]] = []
+        self.replies: list[Reply] = []
         self._changed = threading.Condition()
 
     # the driver's side
@@ -106,7 +113,33 @@ class Bench:
     def drain(self, timeout: float) -> bool:
         return True
 
+    def send_message(self, data: bytes) -> None:
+        reply = decode(data)
+        assert isinstance(reply, Reply)
+        with self._changed:
+            self.replies.append(reply)
+            self._changed.notify_all()
+
     # the test's side
+
+    def call(self, run: Run, timeout: float = PATIENCE) -> tuple[Reply, bytes, bytes]:
+        """Runs a command beside a task; returns the final reply, what came on stdout and stderr."""
+        self.executor.message(encode(run))
+        deadline, next_one = time.monotonic() + timeout, 0
+        output = {"stdout": b"", "stderr": b""}
+        with self._changed:
+            while time.monotonic() < deadline:
+                for reply in self.replies:
+                    if (reply.call, reply.number) == (run.call, next_one):
+                        output[reply.stream] += reply.data
+                        next_one += 1
+                        if reply.final:
+                            return reply, output["stdout"], output["stderr"]
+                        break
+                else:
+                    self._changed.wait(0.5)
+                    self.executor.message(encode(Fetch(run.call, next_one)))
+        raise AssertionError(f"no end of {run.call}: {self.replies}")
 
     def launch(self, task: TaskPayload) -> None:
         self.executor.launch({"task_id": {"value": task.task_id}, "data": encoded(task)})
@@ -165,7 +198,7 @@ class ExecutorProcess:
             "MESOS_SANDBOX": str(run),
             "MESOS_FRAMEWORK_ID": "F-0000",
             "MESOS_EXECUTOR_ID": "e1",
-            "MESOS_SLAVE_ID": "A-S0",
+            "MESOS_SLAVE_ID": AGENT,
             "PWD": str(run),
             "PYTHONPATH": str(ROOT),
             **more,
@@ -200,6 +233,12 @@ class ExecutorProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
+
+
+def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
+    """The containers of a task that an executor of these tests has run in this process or below it."""
+    wanted = [f"mesos-gateway.task-id={task_id}", f"mesos-gateway.agent-id={AGENT}"]
+    return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def marked(text: str) -> list[int]:
