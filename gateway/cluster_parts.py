@@ -21,6 +21,7 @@ from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.isolation import Isolator
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
+from gateway.clusters.mirror import ConsulMirror, consul_url
 from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.networks import Network
 from gateway.clusters.orchestration import Addresses, ProductProvider
@@ -109,11 +110,18 @@ def build_clusters(
     fleet = SchedulerFleet(service)
     rules = Rules(policy, options.default_image)
     renderer = Renderer(workers)
+    registry = KeyValues(store)
+    stack.callback(registry.close)
+    mirror = None
+    if options.registry != "internal":
+        mirror = ConsulMirror(consul_url(options.registry), store, registry)
+        stack.callback(mirror.close)
     provider = ProductProvider(
         store,
         ScriptRunner(_isolator(options)),
         _addresses(options),
         term.sign,
+        mirror=mirror,
         timeout=options.orchestrator_timeout,
     )
     engine = Engine(
@@ -127,8 +135,6 @@ def build_clusters(
         term=term,
     )
     clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
-    registry = KeyValues(store)
-    stack.callback(registry.close)
     engine.start()
     stack.callback(engine.stop)
     parts = ClusterParts(
@@ -153,7 +159,8 @@ def _addresses(options: Options) -> Callable[[], Addresses]:
     if host != "localhost" and ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
     url = f"{scheme}://{Address(host, options.port)}"
-    return lambda: Addresses(gateway=url, registry=f"{url}/v1/kv")
+    certificate = "" if options.tls_cert is None else options.tls_cert.read_text(encoding="ascii")
+    return lambda: Addresses(url, f"{url}/v1/kv", certificate)
 
 
 def _nowhere(node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float) -> CommandResult:
