@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import docker.models.containers
 import pytest
 
 from executor.identity import owner_of
@@ -19,7 +19,7 @@ from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, Parameter, Volume
 from tests.executor.docker_proxy import DOCKER, DockerProxy
-from tests.executor.harness import Bench, eventually, payload, process
+from tests.executor.harness import Bench, containers, eventually, payload, process
 
 pytestmark = pytest.mark.docker
 
@@ -33,11 +33,6 @@ def client(docker_daemon: None) -> Iterator[docker.DockerClient]:
 
 def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container:
     return Container(image, parameters=tuple(Parameter(*p) for p in parameters), **more)
-
-
-def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
-    wanted = {"label": f"mesos-gateway.task-id={task_id}"}
-    return client.containers.list(all=True, filters=wanted, ignore_removed=True)
 
 
 def test_a_task_runs_in_its_image_and_leaves_no_container(
@@ -303,15 +298,15 @@ def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
     owner = owner_of(dead.pid)
     dead.kill()
     dead.wait()
-    client.containers.create(
-        image, "true", name="mesos-gateway-d1", labels={"mesos-gateway.owner": owner}
-    )
-    other = client.containers.create(image, "true", name="mesos-gateway-d2")
+    first, second = (f"name-{os.getpid()}-{n}" for n in (1, 2))
+    names = [f"mesos-gateway-{task}" for task in (first, second)]
+    client.containers.create(image, "true", name=names[0], labels={"mesos-gateway.owner": owner})
+    other = client.containers.create(image, "true", name=names[1])
     try:
-        for task in ("d1", "d2"):
+        for task in (first, second):
             end = bench.run(payload(task, process("true"), container=in_image(image)))
             assert end["state"] == "TASK_FINISHED"
-        left = client.containers.list(all=True, filters={"name": "mesos-gateway-d[12]"})
+        left = client.containers.list(all=True, filters={"name": names})
         assert [c.id for c in left] == [other.id]
     finally:
         other.remove(force=True)
