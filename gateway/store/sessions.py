@@ -22,11 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Something that is durable now. ``id`` is the cluster's id, the key of a kv entry, the name of a
-    network, ``name/version`` of a product, ``host/name`` of a disk; ``key`` a cluster's (or kv entry's)
-    key. ``revision`` numbers the transaction."""
+    """Something that is durable now.
 
-    kind: Literal["cluster", "events", "product", "network", "disk", "kv"]
+    ``id`` is the cluster's id, the key of a kv entry, the name of a network, ``name/version`` of a
+    product, ``host/name`` of a disk, ``kind/id`` of an object; ``key`` a cluster's (or kv entry's) key.
+    ``revision`` numbers the transaction.
+    """
+
+    kind: Literal["cluster", "events", "product", "network", "disk", "kv", "object"]
     id: str
     revision: int
     key: str = ""

@@ -11,6 +11,7 @@ from gateway.store import tables
 from gateway.store.clusters import ClusterStore, EventStore
 from gateway.store.entries import KvStore, ProductStore, SecretStore
 from gateway.store.networks import DiskStore, NetworkStore
+from gateway.store.objects import ObjectStore
 from gateway.store.sessions import Change, Sessions
 
 
@@ -31,6 +32,7 @@ class Store:
         self.disks = DiskStore(self._sessions)
         self.secrets = SecretStore(self._sessions)
         self.kv = KvStore(self._sessions)
+        self.objects = ObjectStore(self._sessions)
 
     @property
     def fence(self) -> Callable[[], int] | None:

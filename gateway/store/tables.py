@@ -113,3 +113,16 @@ kv = Table(
     _column("created", _NUMBER),
     _column("modified", _NUMBER),
 )
+objects = Table(
+    "gateway_objects",
+    metadata,
+    Column("kind", _SHORT, primary_key=True),
+    Column("id", _SHORT, primary_key=True),
+    _column("project", _SHORT),
+    _column("name", _SHORT),
+    # Whether other projects see it, too.
+    _column("shared", Boolean()),
+    _column("revision", _NUMBER),
+    _column("body", Text()),
+)
+Index("gateway_objects_by_name", objects.c.kind, objects.c.project, objects.c.name, unique=True)
