@@ -27,6 +27,7 @@ setup(
         "psycopg[binary]>=3.2",
         "kazoo>=2.10",
         "msgspec>=0.20",
+        "jsonschema>=4.23",
         "prometheus-client>=0.21",
         "pystachio==0.8.10",
         "PyJWT[crypto]>=2.10",
