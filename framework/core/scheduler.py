@@ -380,6 +380,10 @@ class Scheduler:
         """
         return self._views.plan(spec, instances)
 
+    def get_task(self, task_id: str) -> Task:
+        """Returns a task, also one that has ended; raises :class:`NotFound`."""
+        return self._views.get_task(task_id)
+
     def pending_reasons(self, task_id: str) -> tuple[PendingReason, ...]:
         """Returns why a task does not run yet, empty if that is not so; raises :class:`NotFound`."""
         return self._views.pending_reasons(task_id)

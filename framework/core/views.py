@@ -114,10 +114,15 @@ class Views:
 
     def pending_reasons(self, task_id: str) -> tuple[PendingReason, ...]:
         """Returns why a task does not run yet; empty if that is not so. Raises :class:`NotFound`."""
+        task = self.get_task(task_id)
+        return self._reasons(self._state.jobs[task.key], task, {})
+
+    def get_task(self, task_id: str) -> Task:
+        """Returns a task, also one that has ended. Raises :class:`NotFound`."""
         task = self._state.tasks.get(task_id)
         if task is None:
             raise NotFound(f"there is no task {task_id}")
-        return self._reasons(self._state.jobs[task.key], task, {})
+        return task
 
     def _reasons(self, record: JobRecord, task: Task, known: _Known) -> tuple[PendingReason, ...]:
         reasons = waiting(task, self._state.now, task.instance in record.job.wanted)

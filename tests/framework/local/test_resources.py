@@ -60,9 +60,7 @@ def test_roles_part_a_bag(bag: res.Resources) -> None:
 
 
 def test_a_description_is_read() -> None:
-    bag = res.parse(
-        "cpus:1.5; mem:64;ports:[31000-31001, 31005-31009]; dataDisks:{disk10, disk2,disk1}"
-    )
+    bag = res.parse("cpus:1.5; mem:64;ports:[31000-31001, 31005-31009]; dataDisks:{disk10, disk2,disk1}")
     assert res.summary(bag) == {
         "disk": 0.0,
         "mem": 64.0,
@@ -91,7 +89,9 @@ def test_sets_are_written_as_mesos_writes_them() -> None:
 def test_shares_of_ports_are_even_and_make_up_the_whole(
     spans: list[tuple[int, int]], parts: int
 ) -> None:
-    text = "cpus:2;dataDisks:{a,b};" + (f"ports:[{','.join(f'{a}-{a + n}' for a, n in spans)}]" if spans else "")
+    text = "cpus:2;dataDisks:{a,b};" + (
+        f"ports:[{','.join(f'{a}-{a + n}' for a, n in spans)}]" if spans else ""
+    )
     bag = res.parse(text)
     shares = [res.share_of_ports(bag, n, parts) for n in range(parts)]
     assert all((share.scalars, share.sets) == (bag.scalars, bag.sets) for share in shares)
