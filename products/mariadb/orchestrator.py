@@ -22,10 +22,11 @@ chown mysql:mysql /var/lib/mysql
 RUN = """
 set -eu
 mariadb-admin ping >/dev/null 2>&1 && exit 0
-install -d -o mysql -g mysql /run/mysqld
+install -d -o mysql -g mysql /run/mysqld /var/log/mysql
 setsid mariadbd --user=mysql </dev/null >/var/log/mysql/console.log 2>&1 &
 for _ in $(seq 300); do
     mariadb-admin ping >/dev/null 2>&1 && exit 0
+    kill -0 $! 2>/dev/null || break
     sleep 0.2
 done
 tail -n 20 /var/log/mysql/console.log >&2
@@ -113,7 +114,7 @@ def follow(replica, primary, password):
         " said=$(mariadb -e 'SHOW SLAVE STATUS\\G');"
         " case $said in *'Slave_IO_Running: Yes'*'Slave_SQL_Running: Yes'*) exit 0;; esac;"
         " sleep 0.2;"
-        " done; echo \"$said\" | grep Last_ >&2; exit 1"
+        ' done; echo "$said" | grep Last_ >&2; exit 1'
     )
     print(f"{replica.name}: follows {primary.name}")
 
