@@ -11,7 +11,7 @@ import registry
 from fabric import task
 
 SETTINGS = "/etc/mysql/mariadb.conf.d/60-cluster.cnf"
-PASSWORD_FILE = "/var/lib/mysql/.replication"
+REPLICATION = "/var/lib/mysql/.replication"
 
 INSTALL = """
 set -eu
@@ -86,7 +86,7 @@ def bring_up(node, number, replica, most):
 
 def replication_password(primary):
     """The password; made the first time. It never leaves the nodes and this script."""
-    known = primary.run(["cat", PASSWORD_FILE], check=False)
+    known = primary.run(["cat", REPLICATION], check=False)
     if known.ok:
         return known.stdout.strip()
     password = secrets.token_hex(24)
@@ -95,7 +95,7 @@ def replication_password(primary):
         f"CREATE OR REPLACE USER replication@'%' IDENTIFIED BY '{password}';\n"
         "GRANT REPLICATION SLAVE ON *.* TO replication@'%';\n",
     )
-    put(primary, PASSWORD_FILE, password, "0600")
+    put(primary, REPLICATION, password, "0600")
     return password
 
 

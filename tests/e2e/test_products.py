@@ -136,7 +136,7 @@ def network(client: Products, daemon: docker.DockerClient) -> Iterator[str]:
 
 def containers(daemon: docker.DockerClient, cluster: str) -> list[Any]:
     """The containers of a cluster's nodes, by the tasks that the API tells of."""
-    owner, product, version, number = cluster.split("/")[-4:]
+    _, product, version, number = cluster.split("/")[-4:]
     listed = daemon.containers.list(
         all=True, filters={"label": "mesos-gateway.task-id"}, ignore_removed=True
     )
