@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["gateway*", "framework*", "executor*"]),
+    packages=find_packages(include=["gateway*", "gatewayctl*", "framework*", "executor*"]),
     package_data={"": ["py.typed"], "gateway.api.reference": ["page.html", "page.css"]},
     install_requires=[
         "tornado>=6.5.10",
@@ -29,6 +29,13 @@ setup(
         "msgspec>=0.20",
         "prometheus-client>=0.21",
         "pystachio==0.8.10",
+        "PyJWT[crypto]>=2.10",
+        "click>=8.1",
+        "httpx>=0.28",
+        "PyYAML>=6",
+        # For the scripts of products; cryptography, which makes their keys, comes with it.
+        "fabric>=3.2.3,<4",
+        "cryptography>=42",
     ],
     extras_require={
         "test": [
@@ -39,7 +46,7 @@ setup(
             "setuptools<81",
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
-            "PyYAML>=6",
+            "kvstore==0.1.1",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
@@ -52,7 +59,9 @@ setup(
             "mesos-gateway-executor = executor.__main__:main",
             "mesos-gateway-local-mesos = framework.local.__main__:main",
             "mesos-gateway-quickstart = gateway.quickstart:main",
+            "gatewayctl = gatewayctl.__main__:main",
         ],
+        "mesos_gateway.authenticators": ["jwt = gateway.auth.web_tokens:make"],
     },
     classifiers=[
         "Operating System :: POSIX :: Linux",

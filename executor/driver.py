@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 import uuid
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Protocol
 
@@ -56,6 +56,8 @@ class Handler(Protocol):
     def launch(self, task: Json) -> None: ...
 
     def kill(self, task_id: str) -> None: ...
+
+    def message(self, data: bytes) -> None: ...
 
     def shutdown(self, reason: str) -> None:
         """The agent wants the executor to end, or is gone for good: end all tasks, then exit."""
@@ -242,7 +244,7 @@ class ExecutorDriver(_PymesosDriver):
             self._something_to_send.notify_all()
 
     def on_message(self, event: Json) -> None:
-        logger.info("a framework message of %d characters, which means nothing here", len(event["data"]))
+        self._handler.message(b64decode(event["data"]))
 
     def on_error(self, event: Json) -> None:
         self._give_up(f"the agent reports an error: {event.get('message', '')}")
@@ -269,6 +271,15 @@ class ExecutorDriver(_PymesosDriver):
         if data:
             status["data"] = b64encode(data).decode()
         self.sendStatusUpdate(status)
+
+    def send_message(self, data: bytes) -> None:
+        """Sends a framework message, once: if it cannot be delivered it is lost. Blocks meanwhile."""
+        if not self._subscribed:
+            return
+        try:
+            self.sendFrameworkMessage(b64encode(data).decode())
+        except (OSError, HTTPException, RuntimeError) as error:
+            logger.info("a message to the framework is lost: %s", error)
 
     def sendStatusUpdate(self, status: Json) -> None:  # noqa: N802 (pymesos's name)
         self._log.made(status)

@@ -11,8 +11,18 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from executor.environment import ExecutorEnvironment
+from executor.remote import Remote
 from executor.runner import StatusReport, TaskRunner
-from executor.runtimes.base import CannotRun, Notify, Options, Runtime, TaskContext
+from executor.runtimes.base import (
+    CannotRun,
+    Command,
+    CommandEnd,
+    Notify,
+    Options,
+    Output,
+    Runtime,
+    TaskContext,
+)
 from executor.sandbox import Sandboxes, read_document
 from executor.task import Container, ProcessSpec, TaskDocument, TaskPayload, TaskSpec, decode_payload
 
@@ -33,6 +43,8 @@ class Updates(Protocol):
     ) -> None: ...
 
     def drain(self, timeout: float) -> bool: ...
+
+    def send_message(self, data: bytes) -> None: ...
 
 
 class Executor:
@@ -61,6 +73,7 @@ class Executor:
         self._over: OrderedDict[str, str] = OrderedDict()
         self._ending = False
         self._idle_since = time.monotonic()
+        self._remote = Remote(self._run_command, self._send_message)
 
     # -- the driver's calls --
 
@@ -99,6 +112,10 @@ class Executor:
         if runner is not None:
             logger.info("task %s is to be killed", task_id)
             runner.kill("killed on request")
+
+    def message(self, data: bytes) -> None:
+        """Takes what the framework says about running tasks: commands to run beside them."""
+        self._remote.received(data)
 
     def shutdown(self, reason: str) -> None:
         """Ends all tasks within the agent's grace period, on a thread of its own. Idempotent."""
@@ -166,6 +183,21 @@ class Executor:
         if self.driver is not None:
             self.driver.send_update(report.task_id, report.state, report.message, report.data, **more)
 
+    def _send_message(self, data: bytes) -> None:
+        if self.driver is not None:
+            self.driver.send_message(data)
+
+    def _run_command(
+        self, task_id: str, command: Command, output: Output, cancelled: threading.Event
+    ) -> CommandEnd:
+        with self._lock:
+            runner = self._runners.get(task_id)
+            over = task_id in self._over
+        if runner is None:
+            why = "is over" if over else "is none of this executor's"
+            return CommandEnd(None, f"nothing can be run beside task {task_id}: it {why}")
+        return runner.run_command(command, output, cancelled)
+
     def _shut_down(self, reason: str) -> None:
         grace = self._environment.shutdown_grace
         until = time.monotonic() + grace
@@ -177,6 +209,7 @@ class Executor:
             runner.kill(f"killed: {reason}", within)
         for runner in runners:
             runner.join(max(0.0, until - time.monotonic()))
+        self._remote.close(max(0.5, until - time.monotonic()))
         if self.driver is not None:
             self.driver.drain(max(0.0, min(1.0, until - time.monotonic())))
         self.stopped.set()

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 SNOOZE_FILE = ".healthchecksnooze"
 _LONGEST_ANSWER = 64 * 1024
 
+# Seconds; a check of ports ends at the first that nobody listens on, so it is done within its interval.
+_PORT_INTERVAL = 0.5
+PORT_TIMEOUT = 0.4
+
 Check = Callable[[], str | None]
 
 
@@ -59,6 +63,16 @@ class HealthTracker:
         elif self._failures > self._tolerated:
             return Verdict.UNHEALTHY
         return Verdict.HEALTHY if self._running else Verdict.UNDECIDED
+
+
+def ports_config(patience: float) -> HealthCheckConfig:
+    """Returns how a node's ports are asked for: often, ``patience`` seconds long."""
+    return HealthCheckConfig(
+        initial_interval_secs=patience,
+        interval_secs=_PORT_INTERVAL,
+        max_consecutive_failures=0,
+        timeout_secs=PORT_TIMEOUT,
+    )
 
 
 class HealthMonitor:

@@ -53,6 +53,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="how long tasks wait for a Docker daemon that does not answer (300)",
     )
     parser.add_argument(
+        "--ports-patience",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="how long a node may take until it listens on the ports that it has to (300)",
+    )
+    parser.add_argument(
         "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(INFO)"
     )
     return parser.parse_args(arguments)
@@ -94,6 +101,7 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
             docker_patience=options.docker_patience,
             pids_limit=options.pids_limit,
             sandboxes_kept=options.sandboxes_kept,
+            ports_patience=options.ports_patience,
         ),
         owner_of(os.getpid()),
         runtimes.choose,

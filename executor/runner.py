@@ -13,14 +13,18 @@ from typing import Any
 import msgspec
 
 from executor import lifecycle
-from executor.health import Check, HealthMonitor, Verdict, http_check
+from executor.health import PORT_TIMEOUT, Check, HealthMonitor, Verdict, http_check, ports_config
+from executor.node import ports_sentence
 from executor.plan import Action, Destroy, Outcome, Phase, ProcessStatus, Start, TaskPlan, Terminate
 from executor.runtimes.base import (
     Broken,
     Cancelled,
     CannotRun,
+    Command,
+    CommandEnd,
     Exited,
     Notify,
+    Output,
     Runtime,
     RuntimeEvent,
     Started,
@@ -61,11 +65,16 @@ class _Health(msgspec.Struct, frozen=True):
     message: str
 
 
+class _Listening(msgspec.Struct, frozen=True):
+    verdict: Verdict
+    message: str
+
+
 class _Farewelled(msgspec.Struct, frozen=True):
     heard: bool
 
 
-_Event = RuntimeEvent | _Kill | _Prepared | _Health | _Farewelled
+_Event = RuntimeEvent | _Kill | _Prepared | _Health | _Listening | _Farewelled
 
 
 class TaskRunner:
@@ -86,6 +95,7 @@ class TaskRunner:
         self._plan = TaskPlan(context.document.task)
         self._runtime = make_runtime(context, self._events.put)
         self._hands = _Hands(self._events.put)
+        self._ports_gate: HealthMonitor | None = None
         self._health: HealthMonitor | None = None
         self._farewells: list[lifecycle.Farewell] = []
         self._farewell_until: float | None = None
@@ -107,6 +117,10 @@ class TaskRunner:
     def kill(self, message: str, within: float | None = None) -> None:
         """Ends the task as its lifecycle says, in ``within`` seconds at most if given. Idempotent."""
         self._events.put(_Kill(message, within))
+
+    def run_command(self, command: Command, output: Output, cancelled: threading.Event) -> CommandEnd:
+        """Runs a command beside the task; blocks until it has ended."""
+        return self._runtime.run_command(command, output, cancelled)
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits for the end; returns whether it has come."""
@@ -164,6 +178,8 @@ class TaskRunner:
                 self._end(Outcome.KILLED, event.message, at, event.within)
             case _Health():
                 self._health_changed(event, at)
+            case _Listening():
+                self._listening_changed(event, at)
             case _Farewelled():
                 if self._plan.phase is Phase.STOPPING:
                     self._farewell_until = at + (self._farewells[0].wait if event.heard else 0.0)
@@ -187,8 +203,22 @@ class TaskRunner:
         self._events.put(_Prepared())
 
     def _started(self) -> None:
-        if self._announced or self._health is not None or self._plan.phase is not Phase.ACTIVE:
+        if self._announced or self._ports_gate or self._health or self._plan.phase is not Phase.ACTIVE:
             return
+        node = self.context.payload.node
+        if node is None or not node.check_ports:
+            self._is_up()
+            return
+        self._ports_gate = HealthMonitor(
+            ports_config(self.context.options.ports_patience),
+            functools.partial(self._check_ports, node.check_ports),
+            self.context.sandbox,
+            lambda v, m: self._events.put(_Listening(v, m)),
+        )
+        self._ports_gate.start()
+
+    def _is_up(self) -> None:
+        """The processes run, and listen on the ports that the task has to: its health is asked for."""
         check = self._check()
         config = self.context.document.health_check_config
         if check is None or config is None:
@@ -243,8 +273,9 @@ class TaskRunner:
         self._perform(self._plan.terminate(outcome, message, at, within))
 
     def _clean_up(self) -> None:
-        if self._health is not None:
-            self._health.stop()
+        for monitor in (self._ports_gate, self._health):
+            if monitor is not None:
+                monitor.stop()
         self._runtime.cancel()
         self._hands.stop()
         self._runtime.close()
@@ -277,6 +308,22 @@ class TaskRunner:
         elif event.verdict is Verdict.UNHEALTHY:
             self._healthy = False
             self._end(Outcome.FAILED, f"the task is not healthy: {event.message}", at)
+
+    def _check_ports(self, ports: tuple[int, ...]) -> str | None:
+        node = self.context.payload.node
+        for port in ports:
+            if node is not None and not self._runtime.listens(port, PORT_TIMEOUT):
+                return ports_sentence(node, port, self.context.options.ports_patience)
+        return None
+
+    def _listening_changed(self, event: _Listening, at: float) -> None:
+        if self._ports_gate is not None:
+            # It gates what comes next, once.
+            self._ports_gate.stop()
+        if event.verdict is Verdict.HEALTHY and self._plan.phase is Phase.ACTIVE and not self._announced:
+            self._is_up()
+        elif event.verdict is Verdict.UNHEALTHY:
+            self._end(Outcome.FAILED, event.message, at)
 
     # -- what is told --
 

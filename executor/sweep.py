@@ -6,50 +6,83 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Iterable, Iterator
 
 from executor.identity import state_of
 
 logger = logging.getLogger(__name__)
 
+# Those that fork meanwhile are found by the next round.
+_ROUNDS = 10
 # The variable by which every process of a task names its executor.
 OWNER_VARIABLE = "MESOS_GATEWAY_EXECUTOR"
+# The variable by which the descendants of a command that runs beside a task are found.
+CALL_VARIABLE = "MESOS_GATEWAY_CALL"
 
 
 def owner_in(environ: bytes) -> str | None:
     """Returns the owner that an environment (as ``/proc/PID/environ`` has it) names."""
-    prefix = f"{OWNER_VARIABLE}=".encode()
-    for entry in environ.split(b"\0"):
-        if entry.startswith(prefix):
-            return entry[len(prefix) :].decode("ascii", "replace")
-    return None
+    return _value_in(environ, OWNER_VARIABLE)
 
 
 def orphaned_processes() -> list[int]:
     """Returns the pids of processes whose executor is dead; only those whose environment we may read."""
-    found: list[int] = []
     states: dict[str, str] = {}
+    found: list[int] = []
+    for pid, owner in _marked(OWNER_VARIABLE):
+        if states.setdefault(owner, state_of(owner)) == "dead":
+            found.append(pid)
+    return found
+
+
+def kill_marked(mark: str) -> int:
+    """Kills all processes of the command with this mark that we may see; returns how many there were."""
+    killed: set[int] = set()
+    for _ in range(_ROUNDS):
+        found = [pid for pid, value in _marked(CALL_VARIABLE) if value == mark]
+        if not found:
+            break
+        killed |= _kill(found)
+    return len(killed)
+
+
+def _marked(variable: str) -> Iterator[tuple[int, str]]:
+    """Yields the pids whose environment, if we may read it, has the variable, and its value."""
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             with open(f"/proc/{name}/environ", "rb") as file:
-                owner = owner_in(file.read())
-            if owner and states.setdefault(owner, state_of(owner)) == "dead":
-                found.append(int(name))
-    return found
+                value = _value_in(file.read(), variable)
+            if value:
+                yield int(name), value
+
+
+def _kill(pids: Iterable[int]) -> set[int]:
+    killed: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+    return killed
 
 
 def kill_orphans() -> int:
     """Kills them; returns how many there were. Those that fork meanwhile are found by the next round."""
     killed: set[int] = set()
-    for _ in range(10):
+    for _ in range(_ROUNDS):
         orphans = orphaned_processes()
         if not orphans:
             break
-        for pid in orphans:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
+        killed |= _kill(orphans)
     if killed:
         logger.warning("killed %d processes that a dead executor had left", len(killed))
     return len(killed)
+
+
+def _value_in(environ: bytes, variable: str) -> str | None:
+    prefix = f"{variable}=".encode()
+    for entry in environ.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix) :].decode("ascii", "replace")
+    return None

@@ -17,10 +17,11 @@ from framework.core.messages import Command
 from framework.core.scheduler import Scheduler
 from framework.election import FRAMEWORK, Standing
 from framework.lease import Lease, Permit
+from framework.listeners import Listeners
 from framework.mesos.backoff import Backoff
 from framework.model.errors import GatewayError, Invalid, Unavailable
 from framework.model.jobs import JobKey
-from framework.service import Listener, SchedulerService
+from framework.service import Listener, MessageListener, SchedulerService
 from framework.status import ServiceStatus
 from framework.storage import Storage, StoredEvent
 
@@ -79,9 +80,9 @@ class Replica:
         self._failure: str | None = None
         self._rest = Backoff(_SHORT_REST_SECONDS, _REST_SECONDS)
         self._seen: tuple[bool, str | None] = (False, None)
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: Listeners[[StoredEvent]] = Listeners("events")
+        self._messages: Listeners[[str, str, bytes]] = Listeners("executors")
         self._watchers: tuple[Callable[[], None], ...] = ()
-        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
         self.terms = 0
@@ -176,14 +177,18 @@ class Replica:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """See :meth:`SchedulerService.subscribe`; it holds from one service to the next."""
-        with self._lock:
-            self._listeners += (listener,)
+        return self._listeners.add(listener)
 
-        def unsubscribe() -> None:
-            with self._lock:
-                self._listeners = tuple(other for other in self._listeners if other is not listener)
+    def send_message(self, task_id: str, data: bytes) -> None:
+        """See :meth:`SchedulerService.send_message`; :class:`Unavailable` unless this one leads."""
+        service = self._service
+        if service is None:
+            raise self.unavailable()
+        service.send_message(task_id, data)
 
-        return unsubscribe
+    def listen(self, listener: MessageListener) -> Callable[[], None]:
+        """See :meth:`SchedulerService.listen`; it holds from one service to the next."""
+        return self._messages.add(listener)
 
     def events_after(
         self,
@@ -244,7 +249,8 @@ class Replica:
 
     def _lead(self, lease: Lease) -> None:
         service = self._make_service(lease)
-        service.subscribe(self._tell)
+        service.subscribe(self._listeners.tell)
+        service.listen(self._messages.tell)
         try:
             self._check_state()
             service.start()
@@ -284,10 +290,6 @@ class Replica:
         except TimeoutError as error:
             # It hangs in a commit, say. Whatever it still writes is refused if another one leads.
             logger.error("%s", error)
-
-    def _tell(self, event: StoredEvent) -> None:
-        for listener in self._listeners:
-            listener(event)
 
     def _tell_watchers(self) -> None:
         seen = (self.serves, self.leader)

@@ -24,7 +24,9 @@ from framework.core.scheduler import Scheduler, Session
 from framework.core.settings import Settings
 from framework.inbox import CommandItem, EventItem, Inbox, Item, QueryItem, queries
 from framework.lease import Always, Permit
+from framework.listeners import Listeners
 from framework.mesos.backoff import Backoff
+from framework.mesos.executors import whereabouts
 from framework.mesos.interface import Driver, Sink
 from framework.model.errors import GatewayError, Unavailable
 from framework.model.jobs import JobKey
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Listener = Callable[[StoredEvent], None]
+MessageListener = Callable[[str, str, bytes], None]
 MakeDriver = Callable[[Sink, str | None], Driver]
 MakeCore = Callable[[Settings, Snapshot], Scheduler]
 
@@ -47,6 +50,7 @@ _LEAST_SECONDS = 0.005
 _IDLE_SECONDS = 5.0
 _COUNT_SECONDS = 1.0
 _HELD_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
 # A defect so soon after another is likely to be the same one again.
 _BROKEN_SECONDS = 60.0
 
@@ -81,8 +85,8 @@ class SchedulerService:
         self._make_core = make_core
         self._clock = clock or Clock()
         self._inbox = Inbox()
-        self._listeners: tuple[Listener, ...] = ()
-        self._listeners_lock = threading.Lock()
+        self._listeners: Listeners[[StoredEvent]] = Listeners("events")
+        self._messages: Listeners[[str, str, bytes]] = Listeners("executors")
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         # Held while the core is ahead of the storage, and while somebody reads it.
         self._turning = threading.Lock()
@@ -111,6 +115,7 @@ class SchedulerService:
         self._core = self._make_core(self._settings, snapshot)
         self._counts = self._core.counts()
         self._driver = self._make_driver(self._receive, snapshot.framework_id)
+        self._driver.listen(self._messages.tell)
         self._ended = None
         self._thread.start()
         self._driver.start()
@@ -167,14 +172,29 @@ class SchedulerService:
 
         It is called on the service's thread, so it must be quick.
         """
-        with self._listeners_lock:
-            self._listeners += (listener,)
+        return self._listeners.add(listener)
 
-        def unsubscribe() -> None:
-            with self._listeners_lock:
-                self._listeners = tuple(other for other in self._listeners if other is not listener)
+    def send_message(self, task_id: str, data: bytes) -> None:
+        """Says something to the executor of a task: Mesos delivers it once or not at all.
 
-        return unsubscribe
+        Blocks for as long as a query does; not for the service's own thread. Raises :class:`NotFound`
+        if the task does not run, :class:`Unavailable` if it does not run yet, or if nobody can say.
+        """
+        future = self.query(lambda core: core.get_task(task_id))
+        try:
+            agent_id, executor_id = whereabouts(future.result(_ANSWER_SECONDS))
+        except TimeoutError:
+            future.cancel()
+            raise Unavailable(f"the scheduler has not answered for {_ANSWER_SECONDS:g} s") from None
+        assert self._driver is not None
+        self._driver.message(agent_id, executor_id, data)
+
+    def listen(self, listener: MessageListener) -> Callable[[], None]:
+        """Has ``listener`` called with what executors say; returns the undo.
+
+        It gets the agent's id, the executor's, and the bytes, on the driver's thread: it must be quick.
+        """
+        return self._messages.add(listener)
 
     def events_after(
         self,
@@ -347,17 +367,10 @@ class SchedulerService:
             self._driver.perform(turn.actions)
         turn.succeed()
         for event in published:
-            self._tell(event)
+            self._listeners.tell(event)
         if turn.broken:
             self._rebuild("the core failed by a defect")
         return True
-
-    def _tell(self, event: StoredEvent) -> None:
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                logger.exception("a listener failed on event %d", event.sequence)
 
     def _refuse(self, items: Sequence[Item]) -> None:
         """Answers requests that cannot be served; what Mesos told is told again (see _rebuild)."""
@@ -430,7 +443,7 @@ class SchedulerService:
             published = self._storage.commit(outcome.writes, self._epoch)
             self._core = core
             for event in published:
-                self._tell(event)
+                self._listeners.tell(event)
 
     def _depose(self, error: Fenced) -> None:
         logger.error("deposed: %s", error)

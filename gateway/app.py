@@ -10,27 +10,42 @@ from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
 from gateway.api.alpha import instances, jobs
-from gateway.api.http import Route
+from gateway.api.http import Failure, Route
 from gateway.api.ops import events, status
+from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
+from gateway.api.registry import kv
 from gateway.api.resource import Resource
 from gateway.context import Gateway
 
 log = logging.getLogger("gateway.access")
 
 # First match wins: what is fixed stands before what is not.
-APIS: tuple[Route, ...] = (*status.ROUTES, *events.ROUTES, *jobs.ROUTES, *instances.ROUTES)
+APIS: tuple[Route, ...] = (
+    *status.ROUTES,
+    *events.ROUTES,
+    *jobs.ROUTES,
+    *instances.ROUTES,
+    *PAAS,
+    *kv.ROUTES,
+)
+# Where nothing else is, failures are rendered as the API does that whose prefix it is.
+NOWHERE: tuple[tuple[str, Failure], ...] = (
+    (r"/(?:bigdata|resources)/.*", bodies.nowhere),
+    (r"/v1/.*", kv.failed),
+)
 ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 
 def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Returns the routes with /alpha/job/… beside each /alpha/jobs/…, as the documents have it."""
+    """Returns the routes with the other spellings that documents have: /alpha/job/…, …/orquestrator."""
     found = []
     for route in routes:
         found.append(route)
-        if route.pattern.startswith("/alpha/jobs/"):
-            alias = route.pattern.replace("/alpha/jobs/", "/alpha/job/", 1)
-            found.append(msgspec.structs.replace(route, pattern=alias))
+        for usual, other in (("/alpha/jobs/", "/alpha/job/"), ("/orchestrator", "/orquestrator")):
+            if usual in route.pattern:
+                alias = route.pattern.replace(usual, other, 1)
+                found.append(msgspec.structs.replace(route, pattern=alias))
     return tuple(found)
 
 
@@ -50,6 +65,10 @@ def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
     handlers = [
         URLSpec(next(iter(methods.values())).regex, Resource, {"gateway": gateway, "routes": methods})
         for methods in by_resource(with_aliases(routes)).values()
+    ]
+    handlers += [
+        URLSpec(pattern, Resource, {"gateway": gateway, "routes": {}, "failure": failure})
+        for pattern, failure in NOWHERE
     ]
     return Application(
         handlers,

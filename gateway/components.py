@@ -25,6 +25,7 @@ from gateway import standby
 from gateway.audit import Lines, Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.auth.authenticators import make_authenticators
+from gateway.cluster_parts import Term, build_clusters
 from gateway.context import Gateway
 from gateway.events import EventHub
 from gateway.forward import Forwarder
@@ -68,6 +69,9 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     metrics = Metrics()
     certificate = _certificate(options)
     service = _service(options, zookeeper, stack) if options.executor == "internal" else None
+    parts, term = None, None
+    if service is not None:
+        parts, term = build_clusters(options, service, workers, rules, stack)
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.
@@ -94,17 +98,18 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         files=AgentFiles(),
         metrics=metrics,
         requests=requests,
-        access=_access(options, stack),
+        access=_access(options, term, stack),
         audit=_audit(options, stack),
         certificate=certificate,
         forwarder=forwarder,
         replica=replica,
+        clusters=parts,
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )
 
 
-def _access(options: Options, stack: contextlib.ExitStack) -> Access:
+def _access(options: Options, term: Term | None, stack: contextlib.ExitStack) -> Access:
     reading: Any = options.read_access
     access = Access(
         make_authenticators(options),
@@ -112,6 +117,7 @@ def _access(options: Options, stack: contextlib.ExitStack) -> Access:
         options.rate_limit,
         open_metrics=options.open_metrics,
         proxies=options.trusted_proxies,
+        script_key=lambda: term.script_key if term is not None else None,
     )
     stack.callback(access.close)
     return access

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from framework.remote import Finished
 from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
+from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.kv import KeyValues
+from gateway.clusters.launching import Launcher
+from gateway.clusters.service import Clusters
 from gateway.events import EventHub
 from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
@@ -14,11 +21,32 @@ from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.pool import Pool
 from gateway.requests import Requests
+from gateway.store import Store
 from gateway.tls import Certificate
 
 # The version of this project, and that of the alpha API, which clients compare byte for byte.
 VERSION = "0.1.0"
 API_VERSION = "0.1"
+
+
+class Runner(Protocol):
+    """Runs commands beside tasks: what is used of :class:`framework.remote.Remote`."""
+
+    def run(
+        self, task_id: str, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0
+    ) -> Finished: ...
+
+
+@dataclass(frozen=True)
+class ClusterParts:
+    """What clusters of products are made with; only the gateway's own scheduler has them."""
+
+    store: Store
+    catalogue: Catalogue
+    launcher: Launcher
+    service: Clusters
+    remote: Runner
+    registry: KeyValues
 
 
 @dataclass
@@ -39,6 +67,7 @@ class Gateway:
     certificate: Certificate | None = None
     forwarder: Forwarder | None = None
     replica: Replica | None = None
+    clusters: ClusterParts | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0

@@ -69,11 +69,12 @@ STATUSES: dict[type[BaseException], int] = {
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What an exception means for the caller: a status, sentences, headers."""
+    """What an exception means for the caller: a status, sentences, headers, the error's code."""
 
     status: int
     messages: tuple[str, ...]
     headers: tuple[tuple[str, str], ...] = ()
+    code: str = "error"
 
 
 def status_of(error: BaseException) -> int:
@@ -97,7 +98,7 @@ def describe(error: BaseException) -> Problem:
         headers = (("WWW-Authenticate", ", ".join(error.challenges) or "Basic"),)
     elif isinstance(error, TooMany):
         headers = (("Retry-After", str(error.retry_after)),)
-    return Problem(status_of(error), error.messages, headers)
+    return Problem(status_of(error), error.messages, headers, error.code)
 
 
 def _defect(error: BaseException) -> Problem:
@@ -119,4 +120,4 @@ def of_http(status: int, message: str | None) -> Problem:
 
 def legacy(problem: Problem) -> Problem:
     """Returns the problem as the first release of this API answered it: every failure is a 500."""
-    return Problem(500, problem.messages, problem.headers)
+    return Problem(500, problem.messages, problem.headers, problem.code)

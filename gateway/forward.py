@@ -131,6 +131,8 @@ class Forwarder:
             headers.add(name, value)
         way = (request.headers.get("X-Forwarded-For"), request.remote_ip)
         headers["X-Forwarded-For"] = ", ".join(address for address in way if address)
+        headers["X-Forwarded-Host"] = request.host
+        headers["X-Forwarded-Proto"] = request.protocol
         headers[FORWARDED] = self._replica.url
         headers["Connection"] = "close"
         if body or request.method not in _SAFE:

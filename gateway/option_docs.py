@@ -74,6 +74,8 @@ def _line(flag: str, text: str) -> str:
 def _plain_default(row: Row) -> str:
     if row.default in (None, "", (), False):
         return ""
+    if isinstance(row.default, range):
+        return f"{row.default.start}-{row.default.stop - 1}"
     if isinstance(row.default, tuple):
         return ",".join(row.default)
     if isinstance(row.default, float):

@@ -182,3 +182,25 @@ def advertised(value: str) -> str:
     if address is None or not value.endswith(f":{address.port}") or address.host in _EVERY:
         raise ValueError(f"{value!r} is not where others can reach this one; write HOST:PORT")
     return str(address)
+
+
+def uids(value: str) -> range:
+    """``FIRST-LAST``: numbers of users, root's not among them."""
+    match = re.fullmatch(r"([0-9]{1,10})-([0-9]{1,10})", value.strip())
+    first, last = (int(match.group(1)), int(match.group(2))) if match else (0, 0)
+    if not 0 < first <= last < 2**32 - 1:
+        raise ValueError(f"{value!r} is not a range of users; write 64000-64999")
+    return range(first, last + 1)
+
+
+def registry(value: str) -> str:
+    """``internal``, or ``consul://host:port``."""
+    if value != "internal":
+        scheme, _, rest = value.partition("://")
+        try:
+            sound = scheme == "consul" and str(Address.parse(rest)) == rest
+        except Invalid:
+            sound = False
+        if not sound:
+            raise ValueError(f"{value!r} is no registry; write internal or consul://HOST:8500")
+    return value

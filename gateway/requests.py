@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from framework.model.errors import Unavailable
 
@@ -22,7 +22,7 @@ class Requests:
 
     def __init__(self, max_streams: int = 1000) -> None:
         self._running: set[Running] = set()
-        self._streams: set[asyncio.Task[None]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
         self._max_streams = max_streams
         self._stopping = False
         self._idle = asyncio.Event()
@@ -57,7 +57,7 @@ class Requests:
             raise Unavailable(f"{self._max_streams} streams are open already", retry_after=30)
 
     @contextlib.contextmanager
-    def streaming(self, pump: asyncio.Task[None]) -> Iterator[None]:
+    def streaming(self, pump: asyncio.Task[Any]) -> Iterator[None]:
         if self._stopping:
             pump.cancel()
         self._streams.add(pump)

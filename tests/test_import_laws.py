@@ -38,6 +38,8 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+# What framework and executor understand of each other.
+SHARED = ("executor.task", "executor.messages")
 # Masters and agents send their events alike.
 SUBSCRIPTION = ("executor.recordio", "executor.waker")
 CLOCKS = {"time", "socket", "threading", "random", "uuid", "datetime"}
@@ -52,8 +54,11 @@ def direction(place: str, name: str) -> str | None:
         return "the framework is usable without the gateway"
     if room != "executor" and name.startswith("executor."):
         shared = SUBSCRIPTION if place.startswith("framework/mesos/") else ()
-        if not any(within(name, module) for module in ("executor.task", *shared)):
-            return "only executor.task is shared, and with framework/mesos what reads a subscription"
+        if not any(within(name, module) for module in (*SHARED, *shared)):
+            return (
+                "only executor.task and executor.messages are shared, and with framework/mesos what "
+                "reads a subscription"
+            )
     if place.startswith("framework/core/"):
         if name in CLOCKS:
             return "the core has no clock, socket, thread or chance"
@@ -87,6 +92,7 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
         ("executor/x.py", "framework.model"),
         ("framework/service.py", "gateway.app"),
         ("framework/mesos/translate.py", "executor.driver"),
+        ("framework/remote.py", "executor.remote"),
         ("framework/core/matching.py", "framework.service"),
         ("framework/core/matching.py", "time"),
         ("framework/service.py", "pymesos"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -32,13 +33,16 @@ class Options(msgspec.Struct, frozen=True):
     """What the operator has decided about running tasks. Times in seconds.
 
     ``hard_cpu_limit``: containers get a CPU quota, not only a share. ``docker_patience``: how long an
-    absent Docker daemon is waited for.
+    absent Docker daemon is waited for; ``address_patience``: how long an address that another container
+    of this agent has; ``ports_patience``: how long a node may take until it listens on its ports.
     """
 
     hard_cpu_limit: bool = False
     docker_patience: float = 300.0
     pids_limit: int = 4096
     sandboxes_kept: int = 50
+    address_patience: float = 20.0
+    ports_patience: float = 300.0
 
 
 class TaskContext(msgspec.Struct, frozen=True):
@@ -107,6 +111,24 @@ class Waiting(msgspec.Struct, frozen=True):
     message: str
 
 
+class Command(msgspec.Struct, frozen=True):
+    """What is run beside a task: ``timeout`` in seconds; ``user`` None: whom the task runs as."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    timeout: float = 60.0
+    user: str | None = None
+
+
+class CommandEnd(msgspec.Struct, frozen=True):
+    """How a command has ended. ``code`` None: not by itself, then ``problem`` says why in a sentence."""
+
+    code: int | None
+    problem: str = ""
+
+
+Output = Callable[[Literal["stdout", "stderr"], bytes], None]
+
 RuntimeEvent = Started | Exited | Broken | Waiting
 Notify = Callable[[RuntimeEvent], None]
 
@@ -138,6 +160,14 @@ class Runtime(Protocol):
 
     def check(self, command: str, timeout: float) -> str | None:
         """Runs a health command beside the processes; returns why it failed, None if it did not."""
+
+    def run_command(self, command: Command, output: Output, cancelled: threading.Event) -> CommandEnd:
+        """Runs a command beside the processes, on any thread, until it ends, its time is up, or
+        ``cancelled``. What it leaves running at its own end runs on; when it is killed, nothing does.
+        """
+
+    def listens(self, port: int, timeout: float) -> bool:
+        """Returns whether something listens on a TCP port of the task's own address."""
 
     @property
     def container_id(self) -> str: ...

@@ -5,7 +5,8 @@ a new session; and when the executor is gone, the end of its socket tells it to 
 children die with it. It speaks JSON messages with a length before each (see :class:`Channel`).
 
 Messages in:  ``start`` (key, argv, cwd, env, uid, gid, groups, user, nofile; two descriptors: stdout,
-stderr), ``signal`` (keys, number), ``destroy``.
+stderr, or three: stdin before them), ``signal`` (keys, number; ``alone``: nobody but their groups),
+``destroy``.
 Messages out: ``started`` (key, pid), ``failed`` (key, errno, text), ``exited`` (key, status),
 ``empty`` (nothing is left after ``destroy``).
 """
@@ -170,7 +171,8 @@ class Coordinator:
             if message["op"] == "start":
                 self._start(message, fds)
             elif message["op"] == "signal":
-                self._signal(set(message["keys"]), int(message["number"]))
+                alone = bool(message.get("alone"))
+                self._signal(set(message["keys"]), int(message["number"]), alone)
             elif message["op"] == "destroy":
                 self._destroying = True
         return messages is not None
@@ -201,12 +203,14 @@ class Coordinator:
             if key is not None:
                 self._tell({"event": "exited", "key": key, "status": status})
 
-    def _signal(self, keys: set[str], number: int) -> None:
+    def _signal(self, keys: set[str], number: int, alone: bool) -> None:
         """Signals the groups of these processes, and all of the task that no leader holds any more."""
-        tree = children_by_parent()
         for pid, key in self._leaders.items():
             if key in keys:
                 _send_signal(pid, number, group=True)
+        if alone:
+            return
+        tree = children_by_parent()
         for pid in tree.get(os.getpid(), ()):
             if pid not in self._leaders:
                 for orphan in (pid, *descendants(pid, tree)):
@@ -241,8 +245,9 @@ def _become(message: Message, fds: list[int], report: int, parent: int) -> NoRet
     step = "prepare"
     try:
         os.setsid()
-        null = os.open("/dev/null", os.O_RDONLY)
-        for target, source in enumerate((null, *fds)):
+        if len(fds) == 2:
+            fds = [os.open("/dev/null", os.O_RDONLY), *fds]
+        for target, source in enumerate(fds):
             os.dup2(source, target, inheritable=True)
         signal.set_wakeup_fd(-1)
         for one in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +22,12 @@ import urllib3.exceptions
 from docker.utils import kwargs_from_env, parse_repository_tag
 
 from executor.environment import ExecutorEnvironment
+from executor.networks import USES_LABEL
 from executor.runtimes.base import Notify, TaskContext
 from executor.runtimes.container import DockerRuntime
 from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
 from executor.runtimes.docker_client import Client
+from executor.runtimes.docker_networks import remove_unused
 from executor.runtimes.docker_options import LABEL, ContainerOptions, is_orphan
 from executor.runtimes.docker_output import Past
 
@@ -42,7 +45,7 @@ class DockerService:
     def __init__(self) -> None:
         self._client: Client | None = None
         self._lock = threading.Lock()
-        self._doomed: set[str] = set()
+        self._doomed: dict[str, tuple[str, ...]] = {}
         self._doomed_changed = threading.Condition()
         self._remover: threading.Thread | None = None
         self._closed = False
@@ -55,10 +58,10 @@ class DockerService:
         """Tries once more to remove what is left, then closes the connections."""
         with self._doomed_changed:
             self._closed = True
-            doomed = list(self._doomed)
+            doomed = list(self._doomed.items())
             self._doomed_changed.notify_all()
-        for container in doomed:
-            self._remove(container)
+        for container, names in doomed:
+            self._remove(container, names)
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -137,14 +140,52 @@ class DockerService:
         """Returns the id of a process that can be started in a container, once."""
         return self._ask(lambda api: str(api.exec_create(container, argv, **more)["Id"]))
 
-    def exec_start(self, process: str) -> Frames:
-        """Starts it; returns its output. Refused with status 409 if it has been started before."""
-        return self._ask(lambda api: self._frames(api.exec_start(process, stream=True, demux=True)))
+    def exec_start(self, process: str, stdin: bytes = b"") -> Frames:
+        """Starts it; returns its output. Refused with status 409 if it has been started before.
+
+        ``stdin`` is what it reads, if it was created to read something.
+        """
+        frames = self._ask(lambda api: _Frames(api.exec_start(process, stream=True, demux=True)))
+        if stdin:
+            frames.write(stdin)
+        return frames
 
     def exec_inspect(self, process: str) -> dict[str, Any]:
         return self._ask(lambda api: dict(api.exec_inspect(process)))
 
+    # -- networks --
+
+    def networks(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Returns what there is, as the daemon describes it; ``name`` leaves out most others."""
+        names = None if name is None else [name]
+        return self._ask(lambda api: list(api.networks(names=names)))
+
+    def create_network(self, body: dict[str, Any]) -> str:
+        return self._ask(lambda api: str(api.create_network(**body)["Id"]))
+
+    def remove_network(self, network: str) -> None:
+        self._ask(lambda api: api.remove_network(network))
+
+    def connect(self, network: str, container: str, address: str) -> None:
+        """Gives a container one more interface, with a fixed IPv4 address."""
+        self._ask(lambda api: api.connect_container_to_network(container, network, ipv4_address=address))
+
+    def disconnect(self, network: str, container: str) -> None:
+        self._ask(lambda api: api.disconnect_container_from_network(container, network, force=True))
+
+    def labels_of_users(self) -> list[dict[str, str]]:
+        """Returns the labels of all containers of ours that have networks, started or not."""
+        filters = {"label": USES_LABEL}
+        return self._ask(lambda api: [c["Labels"] for c in api.containers(all=True, filters=filters)])
+
     # -- images --
+
+    def image(self, image: str) -> dict[str, Any]:
+        return self._ask(lambda api: dict(api.inspect_image(image)))
+
+    def put_archive(self, container: str, path: str, data: bytes) -> None:
+        """Unpacks a tar archive in a container, which need not run."""
+        self._ask(lambda api: api.put_archive(container, path, data))
 
     def pull(self, image: str, cancelled: Callable[[], bool]) -> None:
         """Pulls an image, until ``cancelled()``."""
@@ -163,12 +204,15 @@ class DockerService:
 
     # -- removal --
 
-    def discard(self, container: str) -> None:
-        """Removes a container (by id or name), now or as soon as the daemon lets us."""
-        if self._remove(container):
+    def discard(self, container: str, networks: tuple[str, ...] = ()) -> None:
+        """Removes a container (by id or name), now or as soon as the daemon lets us.
+
+        With the last container of ours its ``networks`` go, too.
+        """
+        if self._remove(container, networks):
             return
         with self._doomed_changed:
-            self._doomed.add(container)
+            self._doomed[container] = networks
             if self._remover is None and not self._closed:
                 self._remover = threading.Thread(target=self._keep_removing, name="removal", daemon=True)
                 self._remover.start()
@@ -177,7 +221,8 @@ class DockerService:
         """Removes the containers whose executor is dead; returns how many there were.
 
         Where that cannot be told (it ran before a reboot, in another pid namespace), it is an
-        earlier run of this framework's executor on this agent that counts as dead.
+        earlier run of this framework's executor on this agent that counts as dead. Networks of ours
+        that no container uses any more are removed, too.
         """
         try:
             listed = self._ask(lambda api: api.containers(all=True, filters={"label": LABEL + "owner"}))
@@ -188,16 +233,19 @@ class DockerService:
         for container in orphans:
             logger.warning("removing container %s of a dead executor", container["Names"])
             self.discard(container["Id"])
+        remove_unused(self)
         return len(orphans)
 
-    def _remove(self, container: str) -> bool:
+    def _remove(self, container: str, networks: tuple[str, ...] = ()) -> bool:
         try:
             self._ask(lambda api: api.remove_container(container, force=True, v=True))
         except NoSuchThing:
-            return True
+            pass
         except (Down, Refused) as error:
             logger.info("container %s is not removed yet: %s", container, error)
             return False
+        if networks:
+            remove_unused(self, networks)
         return True
 
     def _keep_removing(self) -> None:
@@ -206,10 +254,11 @@ class DockerService:
                 if not self._doomed or self._closed:
                     self._remover = None
                     return
-                doomed = list(self._doomed)
-            gone = {container for container in doomed if self._remove(container)}
+                doomed = list(self._doomed.items())
+            gone = [container for container, names in doomed if self._remove(container, names)]
             with self._doomed_changed:
-                self._doomed -= gone
+                for container in gone:
+                    self._doomed.pop(container, None)
                 if self._doomed and not self._closed:
                     self._doomed_changed.wait(_REMOVAL_INTERVAL)
 
@@ -235,6 +284,19 @@ class _Frames:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        """Sends what the process reads, on a thread; then its input ends."""
+        # As in the SDK's own close(): the socket below the file object that reads the answer.
+        sock = self._stream._response.raw._fp.fp.raw._sock
+
+        def send() -> None:
+            # A process that does not read all of it has ended, or was killed.
+            with contextlib.suppress(OSError):
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=send, name="exec-input", daemon=True).start()
 
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         with _translated():

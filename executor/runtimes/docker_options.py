@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from executor import networks, node
 from executor.environment import ExecutorEnvironment
 from executor.identity import state_of
 from executor.runtimes.base import CannotRun, TaskContext, task_environment
-from executor.task import Parameter
+from executor.task import Node, Parameter
 
 SANDBOX = "/mnt/mesos/sandbox"
 LABEL = "mesos-gateway."
@@ -88,13 +89,65 @@ def container_options(context: TaskContext, argv: list[str] | None) -> Container
     )
     if argv is not None:
         options.create |= {"entrypoint": argv[:1], "command": argv[1:], "working_dir": SANDBOX}
+    if context.payload.node is not None:
+        _make_node(options, context.payload.node, context.payload.disk_paths)
     for volume in container.volumes:
         mode = volume.mode.lower()
         options.host["binds"].append(f"{volume.host_path}:{volume.container_path}:{mode}")
     for parameter in container.parameters:
         _apply(options, parameter, has_argv=argv is not None)
-    _publish_ports(options, context.payload.ports)
+    if context.payload.node is not None:
+        _attach_first(options, context.payload.node)
+    attached = context.payload.node.networks if context.payload.node is not None else ()
+    _publish_ports(options, context.payload.ports, not attached or attached[0].driver == "bridge")
     return options
+
+
+def _make_node(options: ContainerOptions, machine: Node, disk_paths: tuple[str, ...]) -> None:
+    """Adds what makes the container a machine; the node has been checked (:func:`node.check`)."""
+    variables = node.environment_of(machine)
+    options.create["environment"] += [f"{name}={value}" for name, value in variables.items()]
+    options.create["hostname"] = machine.hostname
+    hosts = [f"{name}:{address}" for name, address in node.hosts_of(machine)]
+    options.host.setdefault("extra_hosts", []).extend(hosts)
+    for path, disk in zip(disk_paths, machine.disks, strict=False):
+        options.host["binds"].append(f"{path}:{disk.destination}:{disk.mode.lower()}")
+
+
+def _attach_first(options: ContainerOptions, machine: Node) -> None:
+    """Attaches the container to the first of its networks; Docker has no order for more of them."""
+    if not machine.networks:
+        return
+    if "network_mode" in options.host:
+        raise CannotRun(
+            "the Docker parameter 'network' contradicts the networks of the node: leave one of them out",
+            "REASON_TASK_INVALID",
+        )
+    first, names = machine.networks[0], list(map(networks.network_name, machine.networks))
+    options.host["network_mode"] = names[0]
+    options.create["networking_config"] = {
+        "EndpointsConfig": {names[0]: {"IPAMConfig": {"IPv4Address": first.address}}}
+    }
+    options.create["labels"][networks.USES_LABEL] = ",".join(names)
+
+
+def wait_for_networks(options: ContainerOptions, image: Mapping[str, Any], count: int) -> None:
+    """Lets the container's command wait for all of its ``count`` interfaces.
+
+    ``image`` is the image's configuration, for a container that runs the image's own entry point.
+    """
+    argv = options.create.get("entrypoint")
+    if argv is None:
+        argv = [*(image.get("Entrypoint") or ()), *(image.get("Cmd") or ())]
+    else:
+        argv = [*argv, *options.create.get("command", ())]
+    if not argv:
+        raise CannotRun(
+            f"image {options.image} has neither an entry point nor a command: there is nothing to run",
+            "REASON_TASK_INVALID",
+        )
+    waiting = node.waiting(count, argv)
+    options.create |= {"entrypoint": waiting[:1], "command": waiting[1:]}
 
 
 def _host_options(context: TaskContext) -> dict[str, Any]:
@@ -119,10 +172,10 @@ def _host_options(context: TaskContext) -> dict[str, Any]:
     return host
 
 
-def _publish_ports(options: ContainerOptions, ports: Mapping[str, int]) -> None:
+def _publish_ports(options: ContainerOptions, ports: Mapping[str, int], publishes: bool) -> None:
     """Publishes each port under its own number, except where the network has nothing to publish."""
     network = str(options.host.get("network_mode", "bridge"))
-    if network in ("host", "none") or network.startswith("container:"):
+    if network in ("host", "none") or network.startswith("container:") or not publishes:
         return
     bindings = options.host.setdefault("port_bindings", {})
     for number in ports.values():

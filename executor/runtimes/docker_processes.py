@@ -6,12 +6,24 @@ import logging
 import os
 import signal
 import threading
+import time
+import uuid
 
+from executor.runtimes.base import Command, CommandEnd, Output
 from executor.runtimes.coordinator import children_by_parent, descendants
 from executor.runtimes.docker_api import DockerApi, Down, NoSuchThing, Refused
 from executor.runtimes.docker_options import SANDBOX, command_of
+from executor.sweep import CALL_VARIABLE, kill_marked
 
 _CHECK_OUTPUT = 200
+# How long (seconds) the rest of a command's output is waited for after its end.
+_REST = 2.0
+# Kills the processes whose environment holds "$0".
+_KILL_SCRIPT = [
+    "/bin/sh",
+    "-c",
+    'for p in /proc/[0-9]*; do grep -q "$0" $p/environ 2>/dev/null && kill -9 ${p#/proc/}; done; true',
+]
 logger = logging.getLogger(__name__)
 
 
@@ -23,7 +35,7 @@ def signal_exec(docker: DockerApi, container: str, pid: int, number: int) -> Non
     """
     if pid <= 1:
         return
-    inside = _pid_inside(pid, container)
+    inside = pid_inside(pid, container)
     if inside is None:
         logger.warning("process %d of container %s cannot be signalled", pid, container)
         return
@@ -78,7 +90,87 @@ def run_check(docker: DockerApi, container: str, command: str, timeout: float) -
     )
 
 
-def _pid_inside(pid: int, container_id: str) -> int | None:
+def run_command(
+    docker: DockerApi, container: str, command: Command, output: Output, cancelled: threading.Event
+) -> CommandEnd:
+    """See :meth:`executor.runtimes.base.Runtime.run_command`."""
+    mark = uuid.uuid4().hex
+    try:
+        process = docker.exec_create(
+            container,
+            list(command.argv),
+            stdin=bool(command.stdin),
+            user=command.user or "",
+            environment=[f"{CALL_VARIABLE}={mark}"],
+        )
+        frames = docker.exec_start(process, command.stdin)
+    except (Down, Refused, NoSuchThing) as error:
+        return CommandEnd(None, f"the command cannot be run: {error}")
+
+    def read() -> None:
+        try:
+            for stream, data in frames:
+                output("stderr" if stream == "stderr" else "stdout", data)
+        except (Down, Refused) as error:
+            logger.debug("output of a command: %s", error)
+
+    reader = threading.Thread(target=read, name="command-output", daemon=True)
+    reader.start()
+    try:
+        end = _follow(docker, process, reader, command.timeout, cancelled)
+        if end is None:
+            _kill(docker, container, process, mark, command.user)
+            why = "was cancelled" if cancelled.is_set() else f"did not end within {command.timeout:g} s"
+            end = CommandEnd(None, f"the command {why}, and was killed")
+        # What it has left behind may hold its output open.
+        reader.join(_REST)
+        return end
+    except (Down, Refused, NoSuchThing) as error:
+        return CommandEnd(None, f"the command cannot be followed: {error}")
+    finally:
+        frames.close()
+
+
+def _follow(
+    docker: DockerApi,
+    process: str,
+    reader: threading.Thread,
+    timeout: float,
+    cancelled: threading.Event,
+) -> CommandEnd | None:
+    """Waits for the end of an exec; returns None if it is to be killed."""
+    deadline, pause = time.monotonic() + timeout, 0.01
+    while True:
+        about = docker.exec_inspect(process)
+        if not about.get("Running") and about.get("ExitCode") is not None:
+            return CommandEnd(int(about["ExitCode"]))
+        if cancelled.is_set() or time.monotonic() >= deadline:
+            return None
+        # The end of the output and of the process come together, mostly.
+        until = min(deadline, time.monotonic() + pause)
+        while time.monotonic() < until and not cancelled.is_set():
+            if reader.is_alive():
+                reader.join(min(0.1, max(0.0, until - time.monotonic())))
+                if not reader.is_alive():
+                    break
+            else:
+                cancelled.wait(min(0.1, max(0.0, until - time.monotonic())))
+        pause = min(1.0, 2 * pause)
+
+
+def _kill(docker: DockerApi, container: str, process: str, mark: str, user: str | None) -> None:
+    """Kills an exec and whatever it has started: by its mark, from here or else from within."""
+    kill_marked(mark)
+    about = docker.exec_inspect(process)
+    if about.get("Running"):
+        # We do not see the container's processes, or may not signal them.
+        argv = [*_KILL_SCRIPT, f"{CALL_VARIABLE}={mark}"]
+        for _ in docker.exec_start(docker.exec_create(container, argv, user=user or "")):
+            pass
+        signal_exec(docker, container, int(about.get("Pid") or 0), signal.SIGKILL)
+
+
+def pid_inside(pid: int, container_id: str) -> int | None:
     """Returns the pid that host process ``pid`` has in its container; None if it is not in this one."""
     try:
         with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as file:

@@ -2,100 +2,48 @@
 
 from __future__ import annotations
 
-import grp
 import logging
 import os
-import pwd
 import selectors
 import shutil
 import signal
+import socket
 import threading
-from collections.abc import Iterator
-
-import msgspec
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 
 from executor.logs import STREAMS, ProcessLog
+from executor.runtimes.accounts import account
 from executor.runtimes.base import (
     Broken,
     Cancelled,
     CannotRun,
+    Command,
+    CommandEnd,
     Exited,
     Notify,
+    Output,
     Started,
     TaskContext,
-    explain_exit,
+    signal_name,
     task_environment,
 )
 from executor.runtimes.coordinator import Channel, Message
 from executor.runtimes.memory import MemoryWatch
+from executor.runtimes.nodes import furnish, node_variables, prepare_node
+from executor.runtimes.process_runs import PATH, READ, ProcessRun, exit_of, feed, shell_argv
 from executor.runtimes.zygote import Zygote, ZygoteGone
-from executor.sweep import OWNER_VARIABLE
+from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
 
 OPEN_FILES = 65536
-_READ = 64 * 1024
 # How much of a stream is read at once before the others have their turn.
-_TURN = 16 * _READ
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Account(msgspec.Struct, frozen=True):
-    """Whom a process runs as; ``uid`` None: whoever the executor is."""
-
-    name: str
-    uid: int | None = None
-    gid: int | None = None
-    groups: tuple[int, ...] = ()
-
-
-def account(user: str | None) -> Account:
-    """Returns the account for the task's user; raises :class:`CannotRun` if it cannot be had."""
-    own = _own_name()
-    if user is None or user == own:
-        return Account(own)
-    try:
-        entry = pwd.getpwnam(user)
-    except (KeyError, ValueError):
-        raise CannotRun(
-            f"the task should run as user {user!r}, which does not exist on this agent",
-            "REASON_TASK_INVALID",
-        ) from None
-    if entry.pw_uid == os.geteuid():
-        return Account(user)
-    if os.geteuid() != 0:
-        raise CannotRun(
-            f"the task should run as user {user!r}, but the executor runs as {own!r}, "
-            "and only root can change that",
-            "REASON_TASK_INVALID",
-        )
-    groups = {entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if user in g.gr_mem)}
-    return Account(user, entry.pw_uid, entry.pw_gid, tuple(sorted(groups)))
-
-
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
-
-
-class _Run:
-    """One run under way: its log, and the reading ends of its two pipes."""
-
-    def __init__(self, process: str, run: int, log: ProcessLog | None, pipes: dict[str, int]) -> None:
-        self.process, self.run, self.log, self.pipes = process, run, log, pipes
-        self.output = bytearray()
-        self.ended = threading.Event()
-        self.status: int | None = None
-        self.trouble = ""
-
-    def write(self, stream: str, data: bytes) -> None:
-        if self.log is not None:
-            self.log.write(stream, data)
-        elif len(self.output) < _READ:
-            self.output += data
+_TURN = 16 * READ
+# How long (seconds) the end of a killed command is waited for.
+_KILLED = 10.0
 
 
 class ProcessRuntime:
@@ -112,15 +60,16 @@ class ProcessRuntime:
         self._cancelled = False
         self._channel: Channel | None = None
         self._pid = 0
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, ProcessRun] = {}
         self._selector = selectors.DefaultSelector()
         self._lock = threading.RLock()
         self._reader: threading.Thread | None = None
         self._empty = threading.Event()
-        self._checks = 0
+        self._beside = 0
         self._exceeded = False
         self._gone = False
         self._closed = False
+        self._node_variables: dict[str, str] = {}
 
     # -- the interface of a runtime --
 
@@ -128,6 +77,11 @@ class ProcessRuntime:
         self._account = account(self._context.payload.user)
         if self._account.uid is not None:
             os.chown(self._context.sandbox, self._account.uid, self._account.gid or 0)
+        prepare_node(self._context)
+        node = self._context.payload.node
+        if node is not None:
+            self._node_variables = node_variables(node, self._context.payload.disk_paths)
+            furnish(self._context, self._account)
         try:
             self._channel, self._pid = self._zygote.coordinator()
         except ZygoteGone as error:
@@ -143,7 +97,8 @@ class ProcessRuntime:
             log = ProcessLog(self._context.sandbox, process, run)
         except OSError as error:
             raise CannotRun(f"the logs of process {process.name} cannot be written: {error}") from error
-        self._launch(process.name, process.name, run, process.cmdline, log)
+        argv = shell_argv(process.cmdline)
+        self._launch(process.name, argv, lambda pipes: ProcessRun(process.name, run, log, pipes))
 
     def terminate(self, processes: tuple[str, ...]) -> None:
         self._send({"op": "signal", "keys": list(processes), "number": int(signal.SIGTERM)})
@@ -155,11 +110,9 @@ class ProcessRuntime:
         self._cancelled = True
 
     def check(self, command: str, timeout: float) -> str | None:
-        with self._lock:
-            self._checks += 1
-            key = f"/check/{self._checks}"
+        key = self._key("check")
         try:
-            run = self._launch(key, key, 0, command, None)
+            run = self._launch(key, shell_argv(command), lambda pipes: ProcessRun(key, 0, None, pipes))
         except CannotRun as error:
             return str(error)
         if not run.ended.wait(timeout):
@@ -170,8 +123,40 @@ class ProcessRuntime:
         if run.status == 0:
             return None
         output = run.output.decode("utf-8", "replace").strip()[-200:]
-        how = _exit_of(run, out_of_memory=False).describe()
+        how = exit_of(run, out_of_memory=False).describe()
         return f"the health command {how}{': ' + output if output else ''}"
+
+    def run_command(self, command: Command, output: Output, cancelled: threading.Event) -> CommandEnd:
+        if self._channel is None or self._closed:
+            return CommandEnd(None, "the task does not run yet, or is over")
+        if command.user not in (None, self._account.name):
+            return CommandEnd(
+                None,
+                f"the command should run as user {command.user!r}, but the task runs as "
+                f"{self._account.name!r}: without an image a command runs as its task does",
+            )
+        path = shutil.which(command.argv[0], path=PATH) or command.argv[0]
+        if "/" not in path:
+            return CommandEnd(127, f"the command {path} does not exist")
+        key, mark = self._key("command"), uuid.uuid4().hex
+        try:
+            run = self._launch(
+                key,
+                [path, *command.argv[1:]],
+                lambda pipes: ProcessRun(key, 0, None, pipes, output),
+                {CALL_VARIABLE: mark},
+                command.stdin,
+            )
+        except (CannotRun, Cancelled) as error:
+            return CommandEnd(None, str(error) or "the task is over")
+        return self._await_command(run, key, mark, command.timeout, cancelled)
+
+    def listens(self, port: int, timeout: float) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout).close()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         with self._lock:
@@ -192,19 +177,36 @@ class ProcessRuntime:
 
     # -- the inside --
 
-    def _launch(self, key: str, name: str, run: int, command: str, log: ProcessLog | None) -> _Run:
+    def _key(self, kind: str) -> str:
+        """Returns a key that no process of the task has: their names have no slash."""
+        with self._lock:
+            self._beside += 1
+            return f"/{kind}/{self._beside}"
+
+    def _launch(
+        self,
+        key: str,
+        argv: list[str],
+        make_run: Callable[[dict[str, int]], ProcessRun],
+        more: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> ProcessRun:
         if self._cancelled:
             raise Cancelled
         pipes = {stream: os.pipe2(os.O_CLOEXEC) for stream in STREAMS}
-        entry = _Run(name, run, log, {stream: reader for stream, (reader, _) in pipes.items()})
-        shell = shutil.which("bash", path=_PATH) or "/bin/sh"
+        entry = make_run({stream: reader for stream, (reader, _) in pipes.items()})
+        passed = [writer for _, writer in pipes.values()]
+        feeder = None
+        if stdin:
+            source, feeder = os.pipe2(os.O_CLOEXEC)
+            passed.insert(0, source)
         message: Message = {
             "op": "start",
-            "fds": len(STREAMS),
+            "fds": len(passed),
             "key": key,
-            "argv": [shell, "-c", command],
+            "argv": argv,
             "cwd": self._context.sandbox,
-            "env": self._variables(),
+            "env": {**self._variables(), **(more or {})},
             "user": self._account.name,
             "uid": self._account.uid,
             "gid": self._account.gid,
@@ -217,14 +219,39 @@ class ProcessRuntime:
                     self._discard(entry)
                     raise CannotRun("the process that starts the task's processes is gone")
                 self._runs[key] = entry
-                self._send(message, tuple(writer for _, writer in pipes.values()))
+                self._send(message, tuple(passed))
+            if feeder is not None:
+                threading.Thread(
+                    target=feed, args=(feeder, stdin, entry.ended), name="input", daemon=True
+                ).start()
+                feeder = None
         finally:
-            for _, writer in pipes.values():
-                os.close(writer)
+            for fd in (*passed, *([feeder] if feeder is not None else [])):
+                os.close(fd)
         return entry
 
+    def _await_command(
+        self, run: ProcessRun, key: str, mark: str, timeout: float, cancelled: threading.Event
+    ) -> CommandEnd:
+        deadline = time.monotonic() + timeout
+        while not run.ended.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
+            if cancelled.is_set() or time.monotonic() >= deadline:
+                self._send({"op": "signal", "keys": [key], "number": int(signal.SIGKILL), "alone": True})
+                kill_marked(mark)
+                run.ended.wait(_KILLED)
+                why = "was cancelled" if cancelled.is_set() else f"did not end within {timeout:g} s"
+                return CommandEnd(None, f"the command {why}, and was killed")
+        if run.trouble:
+            return CommandEnd(None, run.trouble)
+        if run.status is None or (self._closed and os.WIFSIGNALED(run.status)):
+            return CommandEnd(None, "the task has ended, and the command with it")
+        code = os.waitstatus_to_exitcode(run.status)
+        if code >= 0:
+            return CommandEnd(code)
+        return CommandEnd(128 - code, f"the command was ended by {signal_name(-code)}")
+
     @staticmethod
-    def _discard(run: _Run) -> None:
+    def _discard(run: ProcessRun) -> None:
         """Frees a run whose pipes nobody reads from."""
         for fd in run.pipes.values():
             os.close(fd)
@@ -236,13 +263,14 @@ class ProcessRuntime:
     def _variables(self) -> dict[str, str]:
         context = self._context
         return {
-            "PATH": _PATH,
+            "PATH": PATH,
             "HOME": context.sandbox,
             "USER": self._account.name,
             "LOGNAME": self._account.name,
             "LANG": "C.UTF-8",
             "TMPDIR": "/tmp",  # noqa: S108 - what the job model says
             **task_environment(context, context.sandbox),
+            **self._node_variables,
             OWNER_VARIABLE: context.owner,
         }
 
@@ -323,7 +351,7 @@ class ProcessRuntime:
                 self._pump(run, stream, to_the_end=True)
             self._finish(message["key"], run)
 
-    def _finish(self, key: str, run: _Run) -> None:
+    def _finish(self, key: str, run: ProcessRun) -> None:
         with self._lock:
             self._runs.pop(key, None)
         run.ended.set()
@@ -335,9 +363,9 @@ class ProcessRuntime:
                 Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED")
             )
         else:
-            self._notify(_exit_of(run, self._exceeded))
+            self._notify(exit_of(run, self._exceeded))
 
-    def _pump(self, run: _Run, stream: str, to_the_end: bool = False) -> None:
+    def _pump(self, run: ProcessRun, stream: str, to_the_end: bool = False) -> None:
         """Moves output from a pipe to the log: what is there now, or up to a turn of it."""
         fd = run.pipes.get(stream)
         if fd is None:
@@ -345,7 +373,7 @@ class ProcessRuntime:
         moved = 0
         while to_the_end or moved < _TURN:
             try:
-                data = os.read(fd, _READ)
+                data = os.read(fd, READ)
             except BlockingIOError:
                 return
             if not data:
@@ -356,14 +384,14 @@ class ProcessRuntime:
             if moved > 64 * _TURN:
                 return  # what a process has left behind writes without end
 
-    def _close_pipe(self, run: _Run, stream: str) -> None:
+    def _close_pipe(self, run: ProcessRun, stream: str) -> None:
         fd = run.pipes.pop(stream)
         self._selector.unregister(fd)
         os.close(fd)
         if not run.pipes and run.log is not None:
             run.log.close()
 
-    def _close_pipes(self, run: _Run) -> None:
+    def _close_pipes(self, run: ProcessRun) -> None:
         for stream in list(run.pipes):
             self._close_pipe(run, stream)
         if run.log is not None:
@@ -385,16 +413,7 @@ class ProcessRuntime:
                     Exited(run.process, run.run, None, detail="the process that watched it is gone")
                 )
 
-    def _pumped(self) -> Iterator[_Run]:
+    def _pumped(self) -> Iterator[ProcessRun]:
         """The runs whose pipes are open, ended ones (with stragglers holding them) among them."""
         seen = {id(key.data[0]): key.data[0] for key in self._selector.get_map().values() if key.data}
         return iter(seen.values())
-
-
-def _exit_of(run: _Run, out_of_memory: bool) -> Exited:
-    status = run.status if run.status is not None else 0
-    words = run.log.last_words() if run.log is not None else ""
-    if os.WIFSIGNALED(status):
-        return Exited(run.process, run.run, None, os.WTERMSIG(status), out_of_memory, words)
-    code = os.waitstatus_to_exitcode(status)
-    return Exited(run.process, run.run, code, 0, out_of_memory, explain_exit(code, words))

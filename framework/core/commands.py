@@ -9,6 +9,7 @@ import msgspec
 from framework.core.lifecycle import Lifecycle
 from framework.core.messages import (
     AbortUpdate,
+    Command,
     CreateJob,
     Job,
     KillTasks,
@@ -60,6 +61,7 @@ def check_config(key: JobKey, config: TaskConfig) -> None:
         raise Invalid(
             f"job {key} asks for no {'mem' if need.cpus else 'cpus'}; a task needs some of each"
         )
+    check_disks(key, config)
     if len(set(need.ports)) != len(need.ports):
         raise Invalid(f"job {key} names a port twice: {', '.join(need.ports)}")
     if config.max_task_failures < 1 and config.max_task_failures != -1:
@@ -82,6 +84,26 @@ def check_config(key: JobKey, config: TaskConfig) -> None:
                 f"job {key}: only role {value.split('/', 1)[0]} may use {constraint}; "
                 f"for role {key.role} write '{key.role}/…' or '*/…'"
             )
+
+
+def check_disks(key: JobKey, config: TaskConfig) -> None:
+    """Raises :class:`Invalid` unless what is said of data disks agrees."""
+    need = config.resources
+    names = ", ".join(need.disk_names)
+    if need.data_disks < 0:
+        raise Invalid(f"job {key} asks for {need.data_disks} data disks; it has to be 0 or more")
+    if len(set(need.disk_names)) != len(need.disk_names):
+        raise Invalid(f"job {key} names a data disk twice: {names}")
+    if need.disk_names and len(need.disk_names) != need.data_disks:
+        raise Invalid(
+            f"job {key} asks for {need.data_disks} data disks and names {len(need.disk_names)}: "
+            f"{names}; name each of them, or none"
+        )
+    if config.node is not None and len(config.node.disks) != need.data_disks:
+        raise Invalid(
+            f"job {key}: node {config.node.hostname} mounts {len(config.node.disks)} data disks "
+            f"and asks for {need.data_disks}"
+        )
 
 
 def check_update_settings(spec: JobSpec, settings: Settings) -> None:
@@ -149,10 +171,17 @@ class CommandDesk:
     def create(self, command: CreateJob) -> None:
         spec = command.spec
         check_spec(spec, self._settings)
+        wanted = dict.fromkeys(range(spec.instances), spec.config)
+        self.begin_job(spec, wanted, command)
+        message = f"created by {command.user}"
+        for instance, config in wanted.items():
+            self._lifecycle.create(spec.key, instance, config, message=message)
+
+    def begin_job(self, spec: JobSpec, wanted: dict[int, TaskConfig], command: Command) -> None:
+        """Writes a new job down, still without tasks; raises :class:`Conflict` if there is one."""
         record = self._state.record(spec.key)
         if record is not None and record.is_live:
             raise self._exists(record)
-        wanted = dict.fromkeys(range(spec.instances), spec.config)
         self._state.save_job(
             Job(spec=spec, created_at=command.at, created_by=command.user, wanted=wanted)
         )
@@ -165,21 +194,16 @@ class CommandDesk:
                 message=f"{spec.instances} instances, by {command.user}",
             )
         )
-        message = f"created by {command.user}"
-        for instance, config in wanted.items():
-            self._lifecycle.create(spec.key, instance, config, message=message)
 
     def kill(self, command: KillTasks) -> tuple[int, ...]:
-        record = self._active(command.key)
+        record = self.active(command.key)
         if command.instances is not None:
             if not command.instances:
                 raise Invalid(f"no instances of {command.key} are named; leave them out to kill all")
             known(command.key, command.instances, record.active)
         update = self._state.active_update(command.key)
-        if update is not None and update.kind == "update":
-            raise self._busy(update)
         if update is not None:
-            self._engine.change(update, _S.ABORTED, f"instances were killed by {command.user}")
+            self.interrupt(update, update.scope, command.user)
         named = record.active if command.instances is None else command.instances
         instances = tuple(sorted(set(named)))
         self._lifecycle.want(command.key, dict.fromkeys(instances))
@@ -187,6 +211,13 @@ class CommandDesk:
             task = record.active[instance]
             self._lifecycle.retire(task, TaskState.KILLING, f"killed by {command.user}")
         return instances
+
+    def interrupt(self, update: Update, instances: Iterable[int], user: str) -> None:
+        """Instances are about to be killed: ends a restart of them; :class:`Conflict` for an update."""
+        if update.kind == "update":
+            raise self._busy(update)
+        if not set(instances).isdisjoint(update.scope):
+            self._engine.change(update, _S.ABORTED, f"instances were killed by {user}")
 
     def update(self, command: StartUpdate) -> Update | None:
         spec = command.spec
@@ -218,7 +249,7 @@ class CommandDesk:
         """Returns the job's record and what an update would do; raises what the update would raise."""
         check_spec(spec, self._settings)
         check_update_settings(spec, self._settings)
-        record = self._active(spec.key)
+        record = self.active(spec.key)
         if not record.job.wanted and record.updating is None:
             raise self._exists(record)
         if not record.job.spec.config.service:
@@ -231,7 +262,7 @@ class CommandDesk:
         return record, plan(record, spec, instances)
 
     def restart(self, command: StartRestart) -> Update:
-        record = self._active(command.key)
+        record = self.active(command.key)
         wanted = record.job.wanted
         if command.instances is not None:
             if not command.instances:
@@ -282,7 +313,7 @@ class CommandDesk:
         self._engine.start(msgspec.structs.replace(update, events=(started,)))
         return self._state.updates[update.update_id]
 
-    def _active(self, key: JobKey) -> JobRecord:
+    def active(self, key: JobKey) -> JobRecord:
         """Returns the job's record; raises :class:`NotFound` unless something of it is active."""
         record = self._state.record(key)
         if record is None:

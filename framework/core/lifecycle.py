@@ -19,7 +19,7 @@ from framework.core.state import State
 from framework.core.tasks import ENDING, Effect, advance, may_fail_again, was_interrupted
 from framework.core.timing import penalty
 from framework.model.jobs import JobKey, TaskConfig
-from framework.model.tasks import TERMINAL, Task, TaskState
+from framework.model.tasks import TERMINAL, Home, Task, TaskState
 
 # A Mesos id names directories: at most NAME_MAX characters (Mesos 1.11 refuses longer ones).
 _ID_LENGTH = 255
@@ -30,6 +30,19 @@ def make_task_id(key: JobKey, instance: int, unique: str) -> str:
     tail = f"-{instance}-{unique}"
     head = f"{key.role}-{key.environment}-{key.name}"[: _ID_LENGTH - len(tail)]
     return re.sub(r"[^\w-]", "-", head + tail, flags=re.ASCII)
+
+
+def home_after(ancestor: Task, config: TaskConfig) -> Home | None:
+    """Returns where the successor of ``ancestor`` has to run; None: anywhere.
+
+    A sticky task that ran has left something on the host. Another config is a new beginning.
+    """
+    if not config.sticky or config != ancestor.config:
+        return None
+    ran = any(event.state in (TaskState.STARTING, TaskState.RUNNING) for event in ancestor.events)
+    if not ran or ancestor.hostname is None:
+        return ancestor.home
+    return Home(ancestor.hostname, ancestor.disks, ancestor.agent_id or "")
 
 
 class StoryLine(msgspec.Struct, frozen=True):
@@ -89,6 +102,7 @@ class Lifecycle:
         ancestor: Task | None = None,
         failures: int = 0,
         penalty_secs: float = 0.0,
+        gang: str = "",
     ) -> Task:
         """Starts a new try of an instance: PENDING, or THROTTLED for ``penalty_secs``."""
         now = self.state.now
@@ -104,12 +118,18 @@ class Lifecycle:
             ancestor_id=ancestor.task_id if ancestor else None,
             throttle_until=now + penalty_secs if penalty_secs else 0.0,
             penalty_secs=penalty_secs,
+            gang=gang,
+            home=home_after(ancestor, config) if ancestor else None,
         )
         to = TaskState.THROTTLED if penalty_secs else TaskState.PENDING
         task, _ = advance(task, to, at=now, message=message)
         self.state.save_task(task)
         self._tell(task, "", task.state, message)
         return task
+
+    def new_gang(self) -> str:
+        """Returns an id for tasks that are to be placed together."""
+        return self._new_id()
 
     # -- transitions --
 
@@ -156,13 +176,15 @@ class Lifecycle:
         """Ends an active task on our own account; ``to`` is KILLING, or RESTARTING.
 
         One that is on no agent is gone at once. If its instance is wanted, a new one follows (now,
-        or when Mesos has reported the end).
+        or when Mesos has reported the end); in a gang that waits it takes the old one's place.
         """
         if task.state in (TaskState.PENDING, TaskState.THROTTLED):
             self.move(task, TaskState.KILLING, message)
             config = self.state.jobs[task.key].job.wanted.get(task.instance)
             if config is not None:
-                self.create(task.key, task.instance, config, message=message, ancestor=task)
+                self.create(
+                    task.key, task.instance, config, message=message, ancestor=task, gang=task.gang
+                )
         elif task.state not in ENDING or (to is TaskState.KILLING and task.state is not to):
             self.move(task, to, message)
 

@@ -4,17 +4,21 @@ Rules of constraints as in Aurora's ConstraintMatcher: a value constraint holds 
 attribute's values is among those given (negated: if none is, or the agent has no such attribute); a
 limit needs the attribute and counts the job's tasks on agents that share a value of it; ``host`` is
 the hostname; ``dedicated`` agents take only tasks that ask for them, and those go nowhere else.
+A limit ``among`` a tag counts only the job's tasks that have the tag.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
+from framework.core.disks import DiskBook, choose
 from framework.model.cluster import Offer, PortRange
 from framework.model.jobs import Constraint, TaskConfig
+from framework.model.tasks import Home
 
 # Mesos keeps scalars to three decimals.
 _TOLERANCE = 0.0005
@@ -24,7 +28,10 @@ SCALARS = ("cpus", "mem", "disk", "gpus")
 
 
 class Room(msgspec.Struct):
-    """What is left of an agent's offers while tasks are being placed. Memory and disk in MiB."""
+    """What is left of an agent's offers while tasks are being placed. Memory and disk in MiB.
+
+    ``disks``: the names of the data disks.
+    """
 
     agent_id: str
     hostname: str
@@ -36,6 +43,7 @@ class Room(msgspec.Struct):
     gpus: float
     ports: tuple[PortRange, ...]
     has_executor: bool
+    disks: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, offers: Sequence[Offer]) -> Room:
@@ -52,6 +60,7 @@ class Room(msgspec.Struct):
             gpus=sum(o.gpus for o in offers),
             ports=tuple(sorted(r for o in offers for r in o.ports)),
             has_executor=any(o.has_executor for o in offers),
+            disks=frozenset(name for o in offers for name in o.disks),
         )
 
     @property
@@ -66,11 +75,37 @@ class Room(msgspec.Struct):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """What a task needs of an agent. The executor's overhead counts where it does not run yet."""
+    """What a task needs of an agent. The executor's overhead counts where it does not run yet.
+
+    ``home``: the only host it may run on; ``agent_id`` the agent there, if it is known. ``book`` says
+    which disks of agents belong to tasks; without it all that are offered are free.
+    """
 
     config: TaskConfig
     executor_cpus: float = 0.0
     executor_mem: float = 0.0
+    home: Home | None = None
+    agent_id: str = ""
+    book: DiskBook | None = None
+
+    @property
+    def has_disks(self) -> bool:
+        """Whether :func:`disk_vetoes` may have something to say."""
+        return self.home is not None or bool(self.config.resources.data_disks)
+
+    def is_home(self, room: Room) -> bool:
+        """Whether the task, as far as its home goes, may run there."""
+        if self.home is None:
+            return True
+        return room.hostname == self.home.hostname and self.agent_id in ("", room.agent_id)
+
+    def disks(self, room: Room) -> frozenset[str]:
+        """Returns which of the disks in ``room`` the task may have."""
+        if self.book is None:
+            return room.disks
+        if self.home is not None:
+            return self.book.unused(room.agent_id, room.disks)
+        return self.book.free(room.agent_id, room.hostname, room.disks)
 
     def amounts(self, room: Room) -> tuple[float, float, float, float]:
         """Returns cpus, mem, disk, gpus that the task would take of ``room``."""
@@ -84,8 +119,8 @@ class Ask(msgspec.Struct, frozen=True):
 class Veto(msgspec.Struct, frozen=True):
     """Why a task does not fit an agent.
 
-    ``what`` is a scalar's name, ``ports``, or the constraint; ``needs`` and ``has`` are amounts, or
-    for a constraint 0 and the text ``because``.
+    ``what`` is a scalar's name, ``ports``, ``data disks``, or the constraint; ``needs`` and ``has``
+    are amounts, or 0 and the text ``because`` says it (all of it, if ``what`` is "").
     """
 
     what: str
@@ -113,13 +148,33 @@ class Tally:
     def at(self, value: str) -> int:
         return self._at[value] + self.anywhere
 
+    def copy(self) -> Tally:
+        other = Tally()
+        other._at = self._at.copy()
+        other.anywhere = self.anywhere
+        return other
 
-# By attribute, for those that a limit constraint names.
-Crowd = Mapping[str, Tally]
+
+# What a limit constraint counts: the attribute, and the tag ("": all of the job's tasks).
+Scope = tuple[str, str]
+Crowd = Mapping[Scope, Tally]
+
+
+def scope(constraint: Constraint) -> Scope:
+    return constraint.attribute, constraint.among
+
+
+def joins(crowd: Crowd, config: TaskConfig, room: Room) -> None:
+    """Counts one more task of this config on the agent."""
+    for (attribute, among), tally in crowd.items():
+        if not among or among in config.tags:
+            tally.add(room.values(attribute))
 
 
 def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
     """Returns why a task does not fit what is left in ``room``; empty if it does."""
+    if not ask.is_home(room):
+        return disk_vetoes(ask, room)
     found: list[Veto] = []
     have = (room.cpus, room.mem, room.disk, room.gpus)
     for what, needs, has in zip(SCALARS, ask.amounts(room), have, strict=True):
@@ -128,6 +183,7 @@ def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
     ports = len(ask.config.resources.ports)
     if ports and ports > (has_ports := count_ports(room.ports)):
         found.append(Veto("ports", ports, has_ports))
+    found += disk_vetoes(ask, room)
     wants_dedicated = False
     for constraint in ask.config.constraints:
         wants_dedicated = wants_dedicated or constraint.attribute == DEDICATED
@@ -142,16 +198,28 @@ def vetoes(ask: Ask, room: Room, crowd: Crowd) -> tuple[Veto, ...]:
 class Matcher:
     """Answers for many agents what :func:`vetoes` answers for one, only whether there is any."""
 
-    __slots__ = ("_crowd", "_dedicated", "_limits", "_more", "_need", "_others", "_ports")
+    __slots__ = (
+        "_ask",
+        "_crowd",
+        "_dedicated",
+        "_disks",
+        "_limits",
+        "_more",
+        "_need",
+        "_others",
+        "_ports",
+    )
 
     def __init__(self, ask: Ask, crowd: Crowd) -> None:
+        self._ask = ask
+        self._disks = ask.has_disks
         need = ask.config.resources
         self._need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
         self._more = (ask.executor_cpus, ask.executor_mem)
         self._ports = len(need.ports)
         constraints = ask.config.constraints
         limits = [c for c in constraints if c.kind == "limit"]
-        self._limits = [(c.attribute, c.limit, crowd.get(c.attribute)) for c in limits]
+        self._limits = [(c.attribute, c.limit, crowd.get(scope(c))) for c in limits]
         self._others = [c for c in constraints if c.kind != "limit"]
         self._dedicated = any(c.attribute == DEDICATED for c in constraints)
         self._crowd = crowd
@@ -169,6 +237,8 @@ class Matcher:
         ):
             return False
         if self._ports and self._ports > count_ports(room.ports):
+            return False
+        if self._disks and disk_vetoes(self._ask, room):
             return False
         for attribute, limit, tally in self._limits:
             values = room.values(attribute)
@@ -190,10 +260,11 @@ def objection(constraint: Constraint, room: Room, crowd: Crowd) -> str:
     if constraint.kind == "limit":
         if not values:
             return f"the agent has no attribute {name}"
-        tally = crowd.get(name)
+        tally = crowd.get(scope(constraint))
         most = max(tally.at(value) for value in values) if tally is not None else 0
         if most >= constraint.limit:
-            return f"{most} of the job's tasks are already on {name}={','.join(values)}"
+            tagged = f" tagged {constraint.among}" if constraint.among else ""
+            return f"{most} of the job's tasks{tagged} are already on {name}={','.join(values)}"
         return ""
     met = any(value in constraint.values for value in values)
     if met is not constraint.negated:
@@ -201,8 +272,34 @@ def objection(constraint: Constraint, room: Room, crowd: Crowd) -> str:
     return f"the agent has {name}={','.join(values)}" if values else f"the agent has no attribute {name}"
 
 
-def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
-    """Takes a task that fits out of ``room``; returns its ports by name, and the cursor's new place.
+def disk_vetoes(ask: Ask, room: Room) -> tuple[Veto, ...]:
+    """Returns what is wrong with an agent's disks, and with the agent if the disks are elsewhere."""
+    need = ask.config.resources
+    home = ask.home
+    if home is not None and not ask.is_home(room):
+        where = "where its disks are" if home.disks else "where it ran before"
+        return (Veto("", because=f"it can only run on {home.hostname}, {where}"),)
+    named = home.disks if home is not None else need.disk_names
+    if not named and not need.data_disks:
+        return ()
+    free = ask.disks(room)
+    if named:
+        lacking = [name for name in named if name not in free]
+        said = "of the agent is in use or does not exist"
+        return tuple(Veto("", because=f"disk {name} {said}") for name in lacking)
+    return (Veto("data disks", need.data_disks, len(free)),) if need.data_disks > len(free) else ()
+
+
+class Taken(NamedTuple):
+    """What a task has been given: ports by name, where the search for ports goes on, disks in order."""
+
+    ports: dict[str, int]
+    cursor: int
+    disks: tuple[str, ...] = ()
+
+
+def take(ask: Ask, room: Room, cursor: int) -> Taken:
+    """Takes a task that fits out of ``room``; returns what it gets.
 
     Ports are the first free ones from ``cursor`` on, then from the lowest again, so that one just
     freed is not the next to be used.
@@ -215,12 +312,16 @@ def take(ask: Ask, room: Room, cursor: int) -> tuple[dict[str, int], int]:
     if gpus:
         room.gpus = round(room.gpus - gpus, 3)
     room.has_executor = True
+    disks: tuple[str, ...] = ()
+    if ask.has_disks:
+        disks = choose(ask.disks(room), ask.config.resources, ask.home)
+        room.disks = room.disks.difference(disks)
     names = ask.config.resources.ports
     if not names:
-        return {}, cursor
+        return Taken({}, cursor, disks)
     numbers = choose_ports(room.ports, len(names), cursor)
     room.ports = without(room.ports, numbers)
-    return dict(zip(names, numbers, strict=True)), numbers[-1] + 1
+    return Taken(dict(zip(names, numbers, strict=True)), numbers[-1] + 1, disks)
 
 
 def count_ports(ranges: Iterable[PortRange]) -> int:

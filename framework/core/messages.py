@@ -49,6 +49,7 @@ class CreateGang(Command, frozen=True, kw_only=True):
     """Creates a job whose instances differ, and are first placed together or not at all.
 
     ``configs`` by instance number; ``spec.instances`` and ``spec.config`` are only its summary.
+    Result: the :class:`GangChange`.
     """
 
     spec: JobSpec
@@ -59,6 +60,7 @@ class ResizeGang(Command, frozen=True, kw_only=True):
     """Adds instances to a job, placed together or not at all, and kills others.
 
     Instances in ``add`` must not be active, those in ``remove`` are ignored if they are not.
+    Result: the :class:`GangChange`.
     """
 
     key: JobKey
@@ -106,6 +108,16 @@ class ResumeUpdate(Command, frozen=True, kw_only=True):
     """Lets a paused update go on, in its direction. Result: the :class:`Update`."""
 
     key: JobKey
+
+
+class WithholdDisks(Command, frozen=True, kw_only=True):
+    """Says, by hostname, which data disks are given to no task from now on; replaces all said before.
+
+    Not durable: whoever keeps the marks says it again after each start. A task that has such a disk
+    keeps it.
+    """
+
+    disks: dict[str, tuple[str, ...]]
 
 
 class Tick(Event, frozen=True, kw_only=True):
@@ -285,6 +297,35 @@ class JobView(msgspec.Struct, frozen=True):
     instances: tuple[InstanceState, ...]
     history: tuple[Task, ...] = ()
     updates: tuple[Update, ...] = ()
+
+
+class GangChange(msgspec.Struct, frozen=True):
+    """What became of a CreateGang or ResizeGang.
+
+    ``gang`` is the id that the new tasks share ("": there are none), ``tasks`` their ids by instance,
+    ``removed`` the instances that are being killed.
+    """
+
+    gang: str
+    tasks: dict[int, str]
+    removed: tuple[int, ...] = ()
+
+
+class DiskUse(msgspec.Struct, frozen=True):
+    """A data disk of a host, and the task that has it, if there is one.
+
+    ``state`` is that task's; PENDING or THROTTLED: it is kept for the task, which had it before.
+    ``agent_id`` is "" if no agent with the disk has made an offer yet.
+    """
+
+    host: str
+    name: str
+    agent_id: str = ""
+    task_id: str | None = None
+    key: JobKey | None = None
+    instance: int | None = None
+    state: str = ""
+    withheld: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):

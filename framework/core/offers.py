@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from framework.core.matching import Room, count_ports
 from framework.core.messages import AgentTrouble
-from framework.core.settings import Settings
 from framework.model.cluster import Offer
 
 
@@ -23,13 +24,17 @@ class Held:
 
 
 class Agent:
-    """What offers have told of an agent: what it last had free, and the most it ever had."""
+    """What offers have told of an agent: what it last had free, and the most it ever had.
 
-    __slots__ = ("peak", "room")
+    ``disks`` are all that it has offered so far.
+    """
+
+    __slots__ = ("disks", "peak", "room")
 
     def __init__(self, room: Room) -> None:
         self.room = room
         self.peak = room
+        self.disks: frozenset[str] = frozenset()
 
     def saw(self, room: Room) -> None:
         self.room = room
@@ -42,20 +47,21 @@ class Agent:
 
 
 class OfferBook:
-    """Holds offers, each for at most ``offer_hold_secs``.
+    """Holds offers until somebody asks which of them are stale.
 
     ``alive``: agents heard of since the last registration, so that the master knows them.
     ``troubles``: what tasks have last said of their agents.
     ``cursors``: where on each agent the search for free ports goes on.
+    ``withheld``: by hostname, the data disks that nobody is to be given.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self) -> None:
         self.held: dict[str, Held] = {}
         self.agents: dict[str, Agent] = {}
         self.alive: set[str] = set()
         self.troubles: dict[str, AgentTrouble] = {}
         self.cursors: dict[str, int] = {}
-        self._settings = settings
+        self.withheld: dict[str, frozenset[str]] = {}
         self._agent_of: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -71,27 +77,53 @@ class OfferBook:
         for agent_id, new in by_agent.items():
             before = self.held.get(agent_id)
             held = Held([*before.offers, *new] if before else new, before.since if before else now)
-            self.held[agent_id] = held
             self.alive.add(agent_id)
-            self._saw(held.room)
+            self._saw(held)
+            self.held[agent_id] = held
 
-    def _saw(self, room: Room) -> None:
-        room = msgspec.structs.replace(room)
+    def _saw(self, held: Held) -> None:
+        offered = held.room.disks
+        if offered:
+            held.room.disks = self.given(held.room.hostname, offered)
+        room = msgspec.structs.replace(held.room)
         agent = self.agents.get(room.agent_id)
         if agent is None:
-            self.agents[room.agent_id] = Agent(room)
+            agent = self.agents[room.agent_id] = Agent(room)
         else:
             agent.saw(room)
+        if not offered <= agent.disks:
+            agent.disks |= offered
 
-    def rescind(self, offer_id: str, now: float) -> None:
+    def given(self, hostname: str, disks: frozenset[str]) -> frozenset[str]:
+        """Returns those of a host's disks that are not withheld."""
+        return disks - self.withheld.get(hostname, frozenset())
+
+    def withhold(self, disks: Mapping[str, Iterable[str]]) -> None:
+        """Says by hostname which disks nobody is to be given; what was held counts as new."""
+        before = self.withheld
+        self.withheld = {host: frozenset(names) for host, names in disks.items() if names}
+        for agent_id, held in list(self.held.items()):
+            host = held.room.hostname
+            if before.get(host) != self.withheld.get(host):
+                self.held[agent_id] = anew = Held(held.offers, held.since)
+                self._saw(anew)
+        for agent_id, agent in self.agents.items():
+            if agent_id not in self.held:
+                # A disk that is no longer withheld comes with the agent's next offer.
+                agent.room.disks = self.given(agent.room.hostname, agent.room.disks)
+
+    def rescind(self, offer_id: str) -> None:
         """Takes one offer back; what is left of the agent's counts as new."""
         agent_id = self._agent_of.pop(offer_id, None)
         if agent_id is None:
             return
-        held = self.held.pop(agent_id)
+        held = self.held[agent_id]
         left = [offer for offer in held.offers if offer.offer_id != offer_id]
-        if left:
-            self.held[agent_id] = Held(left, now)
+        if not left:
+            del self.held[agent_id]
+            return
+        self.held[agent_id] = anew = Held(left, held.since)
+        anew.room.disks = self.given(anew.room.hostname, anew.room.disks)
 
     def use(self, agent_id: str) -> tuple[str, ...]:
         """Gives an agent's offers away, whole; returns their ids. What is left of them is remembered."""
@@ -119,19 +151,19 @@ class OfferBook:
         """Lets the offers of these agents go; returns their ids, to be declined."""
         return tuple(i for agent_id in agents for i in self._release(self.held.pop(agent_id)))
 
-    def stale(self, now: float) -> list[str]:
-        """Returns the agents whose offers have been held long enough."""
+    def stale(self, now: float, hold_secs: float) -> list[str]:
+        """Returns the agents whose offers have been held for so long."""
         names: list[str] = []
-        # In the order of ``since``: whatever is new or renewed goes to the end.
+        # In the order of ``since``: whatever is new goes to the end, and stays in its place.
         for agent_id, held in self.held.items():
-            if held.since + self._settings.offer_hold_secs > now:
+            if held.since + hold_secs > now:
                 break
             names.append(agent_id)
         return names
 
-    def next_stale(self) -> float | None:
+    def next_stale(self, hold_secs: float) -> float | None:
         for held in self.held.values():
-            return held.since + self._settings.offer_hold_secs
+            return held.since + hold_secs
         return None
 
     def offers(self) -> tuple[Offer, ...]:

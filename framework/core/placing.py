@@ -4,21 +4,27 @@ Tasks wait in groups of equal config. A group and an agent that did not fit are 
 each other again until one of them changes, so a config that fits nowhere costs one look per new
 offer, and nothing per task. A pass looks at no more agents than it takes to choose well: a task
 placed costs a bounded number of looks however many agents there are.
+
+A gang is tried against all that is held, in its place in the order; all of it is placed, or nothing.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from framework.core.arranging import arrange, batches
 from framework.core.lifecycle import Lifecycle
-from framework.core.matching import Ask, Crowd, Matcher, Room, Tally, take
+from framework.core.matching import Ask, Matcher, Room, Scope, Tally, joins, take
 from framework.core.messages import Launch
 from framework.core.offers import Held, OfferBook
-from framework.core.state import Group, JobRecord
+from framework.core.pending import Gang, Group
+from framework.core.state import JobRecord
+from framework.core.turns import Turns
+from framework.core.wants import CrowdSource, Wants
 from framework.model.tasks import Task, TaskState
 
 # An agent without a task of the job is as good a place as the spread can find; so many of them per
@@ -39,45 +45,71 @@ class Candidate(NamedTuple):
 class Placer:
     """Places tasks. ``looks`` counts how often a config was matched with an agent, ``placed`` tasks."""
 
-    def __init__(self, lifecycle: Lifecycle, book: OfferBook) -> None:
+    def __init__(self, lifecycle: Lifecycle, book: OfferBook, wants: Wants, turns: Turns) -> None:
         self.looks = 0
         self.placed = 0
         # Where the next scan begins, so that all agents have their turn.
         self._first = 0
         self._lifecycle = lifecycle
-        self._settings = lifecycle.settings
         self._state = lifecycle.state
         self._book = book
+        self._wants = wants
+        self._turns = turns
 
-    def ask(self, group: Group) -> Ask:
-        return Ask(group.config, self._settings.executor_cpus, self._settings.executor_mem_mb)
+    def ask(self, waiting: Group | Task) -> Ask:
+        return self._wants.ask(waiting)
 
     def place(self, crowds: CrowdSource) -> None:
         """Assigns what fits to the offers held and emits a Launch per agent used."""
         held = self._book.held
         fresh = [agent_id for agent_id, h in held.items() if h.fresh]
         groups = [g for g in self._state.groups if g.fresh or fresh]
-        if not held or not groups:
+        gangs = [g for g in self._state.gangs.values() if g.fresh or fresh]
+        if not held or not (groups or gangs):
             return
+        favoured = self._turns.favoured()
+        if favoured is not None:
+            groups = _ahead(groups, favoured)
+            gangs = _ahead(gangs, favoured)
         launches: dict[str, list[Task]] = {}
         least = _least(groups)
         new = _Field(held, fresh, least)
         # Without groups that must look everywhere the two are the same.
         every = _Field(held, list(held), least) if any(g.fresh for g in groups) else new
-        for group in sorted(groups, key=lambda g: g.rank):
-            field = every if group.fresh else new
-            group.fresh = False
-            if field.could_hold(group.need):
-                crowd = crowds.of(group) if group.limited else {}
-                self._place_group(group, field, crowd, launches)
+        queue: list[Group | Gang] = [*groups, *gangs]
+        for waiting in sorted(queue, key=lambda w: w.rank):
+            everywhere, waiting.fresh = waiting.fresh, False
+            if isinstance(waiting, Gang):
+                self._place_gang(waiting, crowds, launches)
+                continue
+            field = every if everywhere else new
+            if field.could_hold(waiting.need):
+                crowd = crowds.of(waiting.key, (waiting.config,)) if waiting.limited else {}
+                self._place_group(waiting, field, crowd, launches)
         for agent_id in fresh:
             held[agent_id].fresh = False
         for agent_id, tasks in launches.items():
             offer_ids = self._book.use(agent_id)
             self._state.changes.act(Launch(offer_ids=offer_ids, agent_id=agent_id, tasks=tuple(tasks)))
 
+    def _place_gang(self, gang: Gang, crowds: CrowdSource, launches: dict[str, list[Task]]) -> None:
+        parts = batches(gang.tasks.values(), self.ask)
+        crowd = crowds.of(gang.key, [part.ask.config for part in parts]) if gang.limited else {}
+        rooms = {agent_id: held.room for agent_id, held in self._book.held.items()}
+        running = self._state.jobs[gang.key].crowd
+        found = arrange(parts, list(rooms.values()), crowd, running)
+        self.looks += found.looks
+        if len(found.places) < len(gang.tasks):
+            return
+        for place in found.places:
+            self._assign(place.task, place.ask, rooms[place.agent_id], launches)
+
     def _place_group(
-        self, group: Group, field: _Field, crowd: Crowd, launches: dict[str, list[Task]]
+        self,
+        group: Group,
+        field: _Field,
+        crowd: dict[Scope, Tally],
+        launches: dict[str, list[Task]],
     ) -> None:
         ask = self.ask(group)
         matcher = Matcher(ask, crowd)
@@ -95,8 +127,7 @@ class Placer:
             if not matcher.fits(room):
                 continue
             self._assign(waiting.pop(), ask, room, launches)
-            for attribute, tally in crowd.items():
-                tally.add(room.values(attribute))
+            joins(crowd, group.config, room)
             heapq.heappush(choice, self._candidate(record, room))
 
     def _scan(self, matcher: Matcher, field: _Field, record: JobRecord) -> Iterator[Candidate]:
@@ -127,14 +158,15 @@ class Placer:
         return Candidate(record.crowd.get(room.agent_id, 0), -room.freedom, room.agent_id, room)
 
     def _assign(self, task: Task, ask: Ask, room: Room, launches: dict[str, list[Task]]) -> None:
-        cursor = self._book.cursors.get(room.agent_id, 0)
-        ports, self._book.cursors[room.agent_id] = take(ask, room, cursor)
+        taken = take(ask, room, self._book.cursors.get(room.agent_id, 0))
+        self._book.cursors[room.agent_id] = taken.cursor
         placed = msgspec.structs.replace(
             task,
             agent_id=room.agent_id,
             hostname=room.hostname,
             agent_address=room.address,
-            ports=ports,
+            ports=taken.ports,
+            disks=taken.disks,
         )
         self._lifecycle.move(placed, TaskState.ASSIGNED, f"on {room.hostname}")
         launches.setdefault(room.agent_id, []).append(self._state.tasks[task.task_id])
@@ -144,8 +176,25 @@ class Placer:
 Amounts = tuple[float, float, float, float]
 
 
+W = TypeVar("W", Group, Gang)
+
+
+def _ahead(waiting: Sequence[W], favoured: Gang) -> list[W]:
+    """Returns the favoured gang and what is before it; the rest is tried once its turn is over."""
+    ahead: list[W] = []
+    rank = favoured.rank
+    for one in waiting:
+        if one is favoured or one.rank < rank:
+            ahead.append(one)
+        else:
+            one.fresh = True
+    return ahead
+
+
 def _least(groups: Sequence[Group]) -> Amounts:
     """Returns the least of each scalar that any of the groups needs."""
+    if not groups:
+        return 0.0, 0.0, 0.0, 0.0
     cpus, mem, disk, gpus = map(min, zip(*[group.need for group in groups], strict=True))
     return cpus, mem, disk, gpus
 
@@ -185,38 +234,3 @@ class _Field:
                 max([r.disk for r in rooms]),
                 max([r.gpus for r in rooms]),
             )
-
-
-class CrowdSource:
-    """Counts a job's tasks by the values of attributes, for limit constraints.
-
-    The attributes of agents are known from offers only. A task on an agent that has made none since
-    the start counts against every value for ``strict`` (a while after registration), then not at all:
-    an agent that is full would otherwise hold the job back for ever.
-    """
-
-    def __init__(self, lifecycle: Lifecycle, book: OfferBook, strict: bool) -> None:
-        self._state = lifecycle.state
-        self._book = book
-        self._strict = strict
-
-    def of(self, group: Group) -> dict[str, Tally]:
-        record = self._state.jobs[group.key]
-        crowd = {c.attribute: Tally() for c in group.config.constraints if c.kind == "limit"}
-        for agent_id, tasks in record.crowd.items():
-            for attribute, tally in crowd.items():
-                values = self._values(agent_id, attribute)
-                if values is not None:
-                    tally.add(values, tasks)
-                elif self._strict:
-                    tally.anywhere += tasks
-        return crowd
-
-    def _values(self, agent_id: str, attribute: str) -> tuple[str, ...] | None:
-        agent = self._book.agents.get(agent_id)
-        if agent is not None:
-            return agent.room.values(attribute)
-        if attribute == "host":
-            task = self._state.tasks[next(iter(self._state.by_agent[agent_id]))]
-            return (task.hostname or "",)
-        return None

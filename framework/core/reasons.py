@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from framework.core.matching import SCALARS, Ask, Crowd, Room, Veto, vetoes
 from framework.core.messages import PendingReason
 from framework.core.offers import Agent
+from framework.model.jobs import JobKey
 from framework.model.tasks import Task, TaskState
 
 _NAMED = 5
@@ -57,7 +58,28 @@ def placement(
     return (*found, *sorted(lines, key=lambda line: -line.count))
 
 
+def together(nodes: int, fitting: int) -> tuple[PendingReason, ...]:
+    """Returns why a gang of so many tasks waits, of which so many fit what agents last had free."""
+    if nodes == 1:
+        return ()
+    return (
+        PendingReason(f"waits until all {nodes} nodes fit at once; now {fitting} of {nodes} fit", 0),
+    )
+
+
+def out_of_turn(key: JobKey, seconds: float) -> tuple[PendingReason, ...]:
+    """Returns that for so long what is offered is for the gang of another job."""
+    return (
+        PendingReason(
+            f"for {seconds:.0f} s more all offers are for the nodes of {key}, which have waited longer",
+            0,
+        ),
+    )
+
+
 def _heading(veto: Veto) -> str:
+    if not veto.what:
+        return veto.because
     return f"{veto.what}: {veto.because}" if veto.because else veto.what
 
 
@@ -80,7 +102,8 @@ def _sentence(heading: str, cases: list[tuple[Room, Veto]], agents: int) -> str:
 
 def _beyond(ask: Ask, agents: Iterable[Agent]) -> str:
     """Returns a sentence if no agent has ever had enough free for the task alone, else ""."""
-    peaks = [agent.peak for agent in agents]
+    known = list(agents)
+    peaks = [agent.peak for agent in known]
     need = ask.config.resources
     amounts = dict(zip(SCALARS, (need.cpus, need.mem_mb, need.disk_mb, need.gpus), strict=True))
     for what, amount in amounts.items():
@@ -91,6 +114,12 @@ def _beyond(ask: Ask, agents: Iterable[Agent]) -> str:
                 f"no agent seen so far could ever hold it: it needs {_number(amount)}{unit} {what}, "
                 f"the most that any of {len(peaks)} has offered is {_number(most)}{unit}"
             )
+    disks = max(len(agent.disks) for agent in known)
+    if need.data_disks > disks:
+        return (
+            f"no agent seen so far could ever hold it: it needs {need.data_disks} data disks, "
+            f"the most that any of {len(known)} has offered is {disks}"
+        )
     return ""
 
 

@@ -14,6 +14,7 @@ import msgspec
 from framework.core import invariants
 from framework.core.changes import Changes
 from framework.core.commands import CommandDesk
+from framework.core.gangs import GangDesk
 from framework.core.history import prune
 from framework.core.lifecycle import Lifecycle, StoryLine
 from framework.core.market import Market
@@ -21,8 +22,10 @@ from framework.core.messages import (
     AbortUpdate,
     AgentLost,
     Counts,
+    CreateGang,
     CreateJob,
     Disconnected,
+    DiskUse,
     Event,
     JobView,
     KillTasks,
@@ -34,23 +37,27 @@ from framework.core.messages import (
     Plan,
     Publish,
     Registered,
+    ResizeGang,
     ResumeUpdate,
     Snapshot,
     StartRestart,
     StartUpdate,
     StatusReceived,
     Tick,
+    WithholdDisks,
 )
 from framework.core.offers import Agent, OfferBook
-from framework.core.placing import CrowdSource, Placer
+from framework.core.placing import Placer
 from framework.core.reconciliation import Reconciler
 from framework.core.settings import Settings
 from framework.core.state import InvariantViolation, State
 from framework.core.statuses import StatusDesk
 from framework.core.tasks import ENDING
 from framework.core.timing import Timers, deadline, expiry
+from framework.core.turns import Turns
 from framework.core.updates import UpdateEngine
 from framework.core.views import Views
+from framework.core.wants import CrowdSource, Wants
 from framework.model.cluster import Offer
 from framework.model.errors import GatewayError
 from framework.model.jobs import JobKey, JobSpec
@@ -73,6 +80,7 @@ class Session(msgspec.Struct, frozen=True):
     alive: frozenset[str]
     cursors: dict[str, int]
     story: tuple[StoryLine, ...]
+    withheld: dict[str, frozenset[str]]
 
 
 class Scheduler:
@@ -89,14 +97,19 @@ class Scheduler:
         self._changes = Changes()
         self._state = State(snapshot, self._changes)
         self._lifecycle = Lifecycle(settings, self._state, new_id)
-        self._book = OfferBook(settings)
+        self._book = OfferBook()
+        wants = Wants(self._lifecycle, self._book)
+        turns = Turns(self._lifecycle, self._book, wants)
         self._reconciler = Reconciler(settings)
         self._engine = UpdateEngine(self._lifecycle, self._reconciler)
         self._statuses = StatusDesk(self._lifecycle, self._book, self._reconciler)
         self._desk = CommandDesk(self._lifecycle, self._engine)
-        self._placer = Placer(self._lifecycle, self._book)
-        self._market = Market(self._lifecycle, self._book)
-        self._views = Views(self._lifecycle, self._book, self._placer, self._reconciler, self._desk)
+        self._gangs = GangDesk(self._lifecycle, self._desk)
+        self._placer = Placer(self._lifecycle, self._book, wants, turns)
+        self._market = Market(self._lifecycle, self._book, turns)
+        self._views = Views(
+            self._lifecycle, self._book, self._placer, self._reconciler, self._desk, wants, turns
+        )
         self._timers = Timers()
         self._registered_at: float | None = None
         self._prune_at = self._state.now + settings.prune_interval_secs
@@ -150,11 +163,17 @@ class Scheduler:
             case OffersReceived():
                 return self._market.receive(event.offers)
             case OfferRescinded():
-                return self._book.rescind(event.offer_id, self._state.now)
+                return self._book.rescind(event.offer_id)
             case Tick():
                 return None
             case CreateJob():
                 return self._desk.create(event)
+            case CreateGang():
+                return self._gangs.create(event)
+            case ResizeGang():
+                return self._gangs.resize(event)
+            case WithholdDisks():
+                return self._book.withhold(event.disks)
             case KillTasks():
                 return self._desk.kill(event)
             case StartUpdate():
@@ -219,6 +238,7 @@ class Scheduler:
             alive=frozenset(self._book.alive),
             cursors=dict(self._book.cursors),
             story=tuple(self._lifecycle.log),
+            withheld=dict(self._book.withheld),
         )
 
     def adopt_session(self, session: Session) -> Outcome:
@@ -234,6 +254,7 @@ class Scheduler:
         state.now = max(state.now, session.now)
         self._book.agents.update(session.agents)
         self._book.cursors.update(session.cursors)
+        self._book.withheld = dict(session.withheld)
         self._lifecycle.log.extendleft(reversed(session.story))
         if session.registered:
             self._connect(session.framework_id)
@@ -359,9 +380,17 @@ class Scheduler:
         """
         return self._views.plan(spec, instances)
 
+    def get_task(self, task_id: str) -> Task:
+        """Returns a task, also one that has ended; raises :class:`NotFound`."""
+        return self._views.get_task(task_id)
+
     def pending_reasons(self, task_id: str) -> tuple[PendingReason, ...]:
         """Returns why a task does not run yet, empty if that is not so; raises :class:`NotFound`."""
         return self._views.pending_reasons(task_id)
+
+    def disks(self) -> dict[str, tuple[DiskUse, ...]]:
+        """Returns by hostname the data disks of the agents, in order, and who has which."""
+        return self._views.disks()
 
     def counts(self) -> Counts:
         """Returns how much there is of what, for metrics."""

@@ -29,6 +29,10 @@ class Settings(msgspec.Struct, frozen=True):
     ``revive_interval_secs`` without any offer. For ``attributes_grace_secs`` after a registration,
     tasks on agents whose attributes are not known yet count against every value of a limit.
 
+    Gangs: while one waits, offers are held ``gang_hold_secs`` and then all declined together, for
+    ``gang_refuse_secs``, so that they come back together. A gang that has waited ``gang_patience_secs``
+    has the offers to itself in every second stretch of that length (see turns.py).
+
     History: ``history_tasks`` terminated tasks and ``history_updates`` ended updates per job, none
     older than ``history_secs``, looked through every ``prune_interval_secs``; ``story_length``
     transitions of all tasks in memory.
@@ -53,6 +57,9 @@ class Settings(msgspec.Struct, frozen=True):
     idle_refuse_secs: float = 60.0
     revive_interval_secs: float = 60.0
     attributes_grace_secs: float = 60.0
+    gang_hold_secs: float = 15.0
+    gang_refuse_secs: float = 1.0
+    gang_patience_secs: float = 60.0
     history_tasks: int = 100
     history_updates: int = 10
     history_secs: float = 30 * 86_400.0

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from framework.core.changes import Changes
+from framework.core.disks import DiskBook
 from framework.core.live import LiveJobs
 from framework.core.messages import Job, Snapshot
+from framework.core.pending import Gang, Group, Waiting
 from framework.model.jobs import JobKey, TaskConfig
-from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
+from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Home, Task, TaskState
 from framework.model.updates import Update
 
 
@@ -21,33 +23,21 @@ class InvariantViolation(AssertionError):
     """The scheduler's state contradicts itself: a defect. The message says what and where."""
 
 
-class Group:
-    """PENDING tasks of one job with equal configs: what fits one of them fits all.
-
-    ``fresh``: it has to be tried against every offer held, not only against new ones.
-    """
-
-    __slots__ = ("config", "fresh", "key", "limited", "need", "tasks")
-
-    def __init__(self, key: JobKey, config: TaskConfig) -> None:
-        self.key = key
-        self.config = config
-        self.tasks: dict[str, Task] = {}
-        self.limited = any(c.kind == "limit" for c in config.constraints)
-        self.fresh = True
-        need = config.resources
-        self.need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
-
-    @property
-    def rank(self) -> tuple[int, float, JobKey]:
-        """The order of placement: by priority, then by how long the first task has waited."""
-        return -self.config.priority, next(iter(self.tasks.values())).since, self.key
-
-
 class JobRecord:
     """A job with what belongs to it. ``ended`` (oldest first) and ``updates`` hold ids."""
 
-    __slots__ = ("active", "announced", "crowd", "ended", "groups", "job", "updates", "updating")
+    __slots__ = (
+        "active",
+        "announced",
+        "crowd",
+        "ended",
+        "gangs",
+        "groups",
+        "job",
+        "tagged",
+        "updates",
+        "updating",
+    )
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -57,7 +47,10 @@ class JobRecord:
         self.updating: str | None = None
         # How many of the job's tasks each agent holds.
         self.crowd: Counter[str] = Counter()
-        self.groups: dict[TaskConfig, Group] = {}
+        # And how many of those with each tag.
+        self.tagged: dict[str, Counter[str]] = {}
+        self.groups: dict[tuple[TaskConfig, Home | None], Group] = {}
+        self.gangs: dict[str, Gang] = {}
         self.announced = False
 
     @property
@@ -86,6 +79,8 @@ class State:
         self.by_agent: dict[str, dict[str, None]] = {}
         self.live: dict[tuple[str, str], LiveJobs] = {}
         self.groups: dict[Group, None] = {}
+        self.gangs: dict[str, Gang] = {}
+        self.disks = DiskBook()
         self.touched_tasks: dict[str, None] = {}
         self.touched_jobs: dict[JobKey, None] = {}
         self._load(snapshot)
@@ -176,46 +171,80 @@ class State:
                     f"instance {task.instance} of {task.key} has two active tasks: "
                     f"{other.task_id} ({other.state}) and {task.task_id} ({task.state})"
                 )
+            if task.disks or task.home:
+                self.disks.add(task)
         if task.state is TaskState.PENDING:
-            group = record.groups.get(task.config)
-            if group is None:
-                group = record.groups[task.config] = Group(task.key, task.config)
-                self.groups[group] = None
-            group.tasks[task.task_id] = task
-            group.fresh = True
+            self._await(record, task)
         if task.state in ON_AGENT and task.agent_id is not None:
             self.by_agent.setdefault(task.agent_id, {})[task.task_id] = None
             record.crowd[task.agent_id] += 1
+            for tag in task.config.tags:
+                record.tagged.setdefault(tag, Counter())[task.agent_id] += 1
+
+    def _await(self, record: JobRecord, task: Task) -> None:
+        """A task waits for a place, with its gang or in its group."""
+        if task.gang:
+            gang = record.gangs.get(task.gang)
+            if gang is None:
+                gang = record.gangs[task.gang] = self.gangs[task.gang] = Gang(task.key, task.gang)
+            gang.add(task)
+            return
+        group = record.groups.get((task.config, task.home))
+        if group is None:
+            group = record.groups[task.config, task.home] = Group(task.key, task.config, task.home)
+            self.groups[group] = None
+        group.tasks[task.task_id] = task
+        group.fresh = True
+
+    def _await_no_more(self, record: JobRecord, task: Task) -> None:
+        if task.gang:
+            gang = record.gangs[task.gang]
+            gang.remove(task)
+            if not gang.tasks:
+                del record.gangs[task.gang], self.gangs[task.gang]
+            return
+        group = record.groups[task.config, task.home]
+        del group.tasks[task.task_id]
+        if not group.tasks:
+            del record.groups[task.config, task.home]
+            del self.groups[group]
 
     def _unindex(self, record: JobRecord, task: Task) -> None:
         self.by_state[task.state] -= 1
         record.ended.pop(task.task_id, None)
         if task.state in ACTIVE:
             del record.active[task.instance]
+            if (task.disks or task.home) and self.disks.remove(task):
+                self._retry_disks()
         if task.state is TaskState.PENDING:
-            group = record.groups[task.config]
-            del group.tasks[task.task_id]
-            if not group.tasks:
-                del record.groups[task.config]
-                del self.groups[group]
+            self._await_no_more(record, task)
         if task.state in ON_AGENT and task.agent_id is not None:
+            for tag in task.config.tags:
+                _fewer(record.tagged[tag], task.agent_id)
+                if not record.tagged[tag]:
+                    del record.tagged[tag]
             self._leave(record, task.task_id, task.agent_id)
+
+    def _retry_disks(self) -> None:
+        """A disk is no longer used, or kept; an offer held may have it."""
+        everything: list[Waiting] = [*self.groups, *self.gangs.values()]
+        for waiting in everything:
+            waiting.fresh = waiting.fresh or waiting.disks
 
     def _leave(self, record: JobRecord, task_id: str, agent_id: str) -> None:
         tasks = self.by_agent[agent_id]
         del tasks[task_id]
         if not tasks:
             del self.by_agent[agent_id]
-        record.crowd[agent_id] -= 1
-        if not record.crowd[agent_id]:
-            del record.crowd[agent_id]
+        _fewer(record.crowd, agent_id)
         # One fewer on this agent: a limit that held the group back may no longer do so.
-        for group in record.groups.values():
-            group.fresh = group.fresh or group.limited
+        of_job: list[Waiting] = [*record.groups.values(), *record.gangs.values()]
+        for waiting in of_job:
+            waiting.fresh = waiting.fresh or waiting.limited
 
     @property
     def has_pending(self) -> bool:
-        return bool(self.groups)
+        return bool(self.groups or self.gangs)
 
     def on_agents(self) -> Iterator[Task]:
         """Yields the tasks that hold resources of an agent, as far as is known."""
@@ -253,3 +282,9 @@ class State:
         if record is None or record.updating is None:
             return None
         return self.updates[record.updating]
+
+
+def _fewer(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

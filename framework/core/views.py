@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from framework.core.arranging import arrange, batches
 from framework.core.commands import CommandDesk, check_spec, plan
+from framework.core.disks import by_number
 from framework.core.lifecycle import Lifecycle
-from framework.core.matching import Ask
-from framework.core.messages import Counts, InstanceState, JobView, PendingReason, Plan
+from framework.core.messages import Counts, DiskUse, InstanceState, JobView, PendingReason, Plan
 from framework.core.offers import OfferBook
-from framework.core.placing import CrowdSource, Placer
-from framework.core.reasons import placement, waiting
+from framework.core.pending import Gang, shape
+from framework.core.placing import Placer
+from framework.core.reasons import out_of_turn, placement, together, waiting
 from framework.core.reconciliation import Reconciler
-from framework.core.state import Group, JobRecord, State
+from framework.core.state import JobRecord, State
 from framework.core.tasks import tell
+from framework.core.turns import Turns
+from framework.core.wants import CrowdSource, Wants
 from framework.model.errors import NotFound
-from framework.model.jobs import JobKey, JobSpec, TaskConfig
-from framework.model.tasks import Task, TaskState
+from framework.model.jobs import JobKey, JobSpec
+from framework.model.tasks import ON_AGENT, Home, Task, TaskState
+
+# The reasons of tasks that are alike, found once.
+_Known = dict[object, tuple[PendingReason, ...]]
 
 # What was said of an agent so long ago, in seconds, says nothing any more.
 _TROUBLE_SECS = 900.0
@@ -32,6 +41,8 @@ class Views:
         placer: Placer,
         reconciler: Reconciler,
         desk: CommandDesk,
+        wants: Wants,
+        turns: Turns,
     ) -> None:
         self._lifecycle = lifecycle
         self._state: State = lifecycle.state
@@ -39,6 +50,8 @@ class Views:
         self._placer = placer
         self._reconciler = reconciler
         self._desk = desk
+        self._wants = wants
+        self._turns = turns
 
     def list_jobs(self, cluster: str, role: str) -> list[JobKey]:
         """Returns the role's jobs that want something or have an active task, sorted."""
@@ -69,7 +82,7 @@ class Views:
             if task.since >= record.job.created_at:
                 shown[task.instance] = task
         shown.update(record.active)
-        known: dict[TaskConfig, tuple[PendingReason, ...]] = {}
+        known: _Known = {}
         instances = [
             InstanceState(task=task, pending=self._reasons(record, task, known))
             for _, task in sorted(shown.items())
@@ -87,7 +100,7 @@ class Views:
         if record is not None:
             if len(record.active) + len(record.ended) > _GLANCE:
                 return None
-            if record.groups and len(self._book.agents) > _GLANCE:
+            if (record.groups or record.gangs) and len(self._book.agents) > _GLANCE:
                 return None  # the reasons of what is pending cost a look at every agent
         return self.get_job(key)
 
@@ -101,26 +114,100 @@ class Views:
 
     def pending_reasons(self, task_id: str) -> tuple[PendingReason, ...]:
         """Returns why a task does not run yet; empty if that is not so. Raises :class:`NotFound`."""
+        task = self.get_task(task_id)
+        return self._reasons(self._state.jobs[task.key], task, {})
+
+    def get_task(self, task_id: str) -> Task:
+        """Returns a task, also one that has ended. Raises :class:`NotFound`."""
         task = self._state.tasks.get(task_id)
         if task is None:
             raise NotFound(f"there is no task {task_id}")
-        return self._reasons(self._state.jobs[task.key], task, {})
+        return task
 
-    def _reasons(
-        self, record: JobRecord, task: Task, known: dict[TaskConfig, tuple[PendingReason, ...]]
-    ) -> tuple[PendingReason, ...]:
+    def _reasons(self, record: JobRecord, task: Task, known: _Known) -> tuple[PendingReason, ...]:
         reasons = waiting(task, self._state.now, task.instance in record.job.wanted)
         if reasons is not None:
             return reasons
-        if task.config not in known:
-            known[task.config] = self._placement(record.groups[task.config])
-        return known[task.config]
+        alike = shape(task), task.config.priority, task.gang
+        if alike not in known:
+            known[alike] = (
+                *self._together(record.gangs.get(task.gang), known),
+                *self._out_of_turn(record, task),
+                *self._placement(task),
+            )
+        return known[alike]
 
-    def _placement(self, group: Group) -> tuple[PendingReason, ...]:
-        settings = self._lifecycle.settings
-        ask = Ask(group.config, settings.executor_cpus, settings.executor_mem_mb)
-        crowd = CrowdSource(self._lifecycle, self._book, strict=False).of(group)
-        return placement(ask, self._book.agents, crowd, self._lifecycle.connected)
+    def _placement(self, task: Task) -> tuple[PendingReason, ...]:
+        crowd = CrowdSource(self._lifecycle, self._book, strict=False).of(task.key, (task.config,))
+        return placement(self._wants.ask(task), self._book.agents, crowd, self._lifecycle.connected)
+
+    def _together(self, gang: Gang | None, known: _Known) -> tuple[PendingReason, ...]:
+        """Why a gang waits, as far as it is one."""
+        if gang is None:
+            return ()
+        if gang.gang not in known:
+            parts = batches(gang.tasks.values(), self._wants.ask)
+            source = CrowdSource(self._lifecycle, self._book, strict=False)
+            crowd = source.of(gang.key, [task.config for task in gang.tasks.values()])
+            rooms = [agent.room for agent in self._book.agents.values()]
+            running = self._state.jobs[gang.key].crowd
+            found = arrange(parts, rooms, crowd, running, whole=False)
+            known[gang.gang] = together(len(gang.tasks), len(found.places))
+        return known[gang.gang]
+
+    def _out_of_turn(self, record: JobRecord, task: Task) -> tuple[PendingReason, ...]:
+        """That the offers are for a gang that has waited longer, if that is so."""
+        favoured = self._turns.favoured()
+        if favoured is None or favoured.gang == task.gang:
+            return ()
+        own = record.gangs.get(task.gang) or record.groups[task.config, task.home]
+        if own.rank < favoured.rank:
+            return ()
+        return out_of_turn(favoured.key, self._turns.ends() - self._state.now)
+
+    def disks(self) -> dict[str, tuple[DiskUse, ...]]:
+        """Returns by hostname the data disks of the agents, in order, and who has which."""
+        found: dict[str, dict[tuple[str, str], DiskUse]] = {}
+        for use in (*self._disks_seen(), *self._disks_had()):
+            found.setdefault(use.host, {})[use.name, use.agent_id] = use
+        return {
+            host: tuple(sorted(uses.values(), key=lambda use: (by_number(use.name), use.agent_id)))
+            for host, uses in sorted(found.items())
+        }
+
+    def _disks_seen(self) -> Iterator[DiskUse]:
+        for agent_id, agent in self._book.agents.items():
+            host = agent.room.hostname
+            withheld = self._book.withheld.get(host, ())
+            for name in agent.disks:
+                yield DiskUse(host=host, name=name, agent_id=agent_id, withheld=name in withheld)
+
+    def _disks_had(self) -> Iterator[DiskUse]:
+        for task_id in self._state.disks.holders:
+            task = self._state.tasks[task_id]
+            agent_id, host, disks = task.agent_id or "", task.hostname or "", task.disks
+            if task.state not in ON_AGENT and task.home is not None:
+                agent_id, host, disks = self._agent_of(task.home), task.home.hostname, task.home.disks
+            withheld = self._book.withheld.get(host, ())
+            for name in disks:
+                yield DiskUse(
+                    host=host,
+                    name=name,
+                    agent_id=agent_id,
+                    task_id=task_id,
+                    key=task.key,
+                    instance=task.instance,
+                    state=str(task.state),
+                    withheld=name in withheld,
+                )
+
+    def _agent_of(self, home: Home) -> str:
+        """Returns the agent that has a home's disks now: it may have come back as another one."""
+        agents = self._book.agents
+        if home.agent_id in agents:
+            return home.agent_id
+        there = (i for i, agent in agents.items() if agent.room.hostname == home.hostname)
+        return next((i for i in there if agents[i].disks.issuperset(home.disks)), home.agent_id)
 
     def counts(self) -> Counts:
         """Returns how much there is of what."""

@@ -26,7 +26,7 @@ from framework.local.executor_api import ExecutorHandler
 from framework.local.http import NotFound
 from framework.local.processes import Watch, identify
 from framework.local.registry import replace_file
-from framework.local.settings import AgentConfig
+from framework.local.settings import DATA_DISKS, AgentConfig
 from framework.local.supervisor import CONFIG_FILE, PROCESS_FILE
 
 log = logging.getLogger("framework.local.agent")
@@ -51,6 +51,8 @@ class Main:
         config = msgspec.structs.replace(self._config, port=sockets[0].getsockname()[1])
         command = [sys.executable, "-I", str(Path(__file__).with_name("command_executor.py"))]
         agent = Agent(config, attributes.parse(config.attributes), command)
+        for disk in agent.total.items(DATA_DISKS):
+            (Path(config.disks_dir) / disk).mkdir(0o755, parents=True, exist_ok=True)
         self._adopt_past(agent, known)
         server = HTTPServer(self._application(agent))
         server.add_sockets(sockets)

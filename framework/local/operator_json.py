@@ -101,11 +101,12 @@ def get_executors(master: Master) -> Json:
 
 def get_roles(master: Master) -> Json:
     result = []
+    amounts = {name for agent in master.agents.values() for name, _ in agent.total.scalars}
     for item in state_json.roles(master)["roles"]:
         scalars = [
             {"name": n, "type": "SCALAR", "scalar": {"value": v}}
             for n, v in item["resources"].items()
-            if n != "ports"
+            if n in amounts
         ]
         role: Json = {"name": item["name"], "weight": 1.0}
         if item["frameworks"]:

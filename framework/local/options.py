@@ -12,9 +12,12 @@ from typing import Any
 import msgspec
 
 from framework.local import attributes, durations, resources
-from framework.local.settings import AgentConfig, AgentTimes, MasterConfig, MasterTimes
+from framework.local.settings import DATA_DISKS, AgentConfig, AgentTimes, MasterConfig, MasterTimes
 
-DEFAULT_RESOURCES = "cpus:4;mem:4096;disk:10240;ports:[31000-31999]"
+_AMOUNTS = "cpus:4;mem:4096;disk:10240;ports:[31000-31999]"
+DEFAULT_RESOURCES = f"{_AMOUNTS};{DATA_DISKS}:{{disk1,disk2,disk3,disk4}}"
+# Of the work directory: where the data disk {disk} of the agent {hostname} is.
+DISK_PATH = "disks/{hostname}/{disk}"
 _MAX_AGENTS = 200
 
 
@@ -60,6 +63,7 @@ class Options(msgspec.Struct, frozen=True):
                 resources=self.resources[n - 1],
                 attributes=self.attributes[n - 1],
                 work_dir=str(work_dir / "agents" / str(n)),
+                disks_dir=str(work_dir / "disks" / self.agent_addresses[n - 1]),
                 master_dir=str(work_dir / "master"),
                 master_pid=master_pid,
                 die_with_master=self.parent is not None,
@@ -93,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--resources",
         action="append",
-        help="of each agent, but for the ports, which agents with equal resources share evenly; "
+        help="of each agent, but for the ports, which agents with equal resources share evenly, "
+        "{n} being its number; the items of dataDisks are directories that it makes; "
         f"repeated: of the 1st, 2nd … agent in turn (default: {DEFAULT_RESOURCES})",
     )
     add(
@@ -160,7 +165,11 @@ def _options(given: argparse.Namespace) -> Options:
     count = _integer("--agents", given.agents, 0, _MAX_AGENTS)
     address = _address("--address", given.address)
     agent_address = given.agent_address or ("127.0.0.{n}" if address == "127.0.0.1" else address)
-    bags = _share_ports(_per_agent(given.resources or [DEFAULT_RESOURCES], count))
+    addresses = tuple(_address("--agent-address", a) for a in _per_agent([agent_address], count))
+    # Agents on one address cannot have disks of the same names.
+    usual = DEFAULT_RESOURCES if len(set(addresses)) == count else _AMOUNTS
+    bags = _share_ports(_per_agent(given.resources or [usual], count))
+    _check_disks(bags, addresses)
     marks = _per_agent(given.attributes or [""], count)
     for mark in marks:
         attributes.parse(mark)
@@ -170,9 +179,7 @@ def _options(given: argparse.Namespace) -> Options:
         agents=count,
         resources=bags,
         attributes=marks,
-        agent_addresses=tuple(
-            _address("--agent-address", a) for a in _per_agent([agent_address], count)
-        ),
+        agent_addresses=addresses,
         agent_ports=_ports(given.agent_ports, count),
         work_dir=Path(given.work_dir).absolute() if given.work_dir else None,
         master_times=_master_times(given),
@@ -221,6 +228,21 @@ def _share_ports(bags: Sequence[str]) -> tuple[str, ...]:
             text = resources.describe(resources.share_of_ports(bag, bags[:n].count(text), parts))
         result.append(text)
     return tuple(result)
+
+
+def _check_disks(bags: Sequence[str], addresses: Sequence[str]) -> None:
+    """No two agents may have one directory for a data disk."""
+    seen: set[tuple[str, str]] = set()
+    for text, address in zip(bags, addresses, strict=True):
+        for disk in resources.parse(text).items(DATA_DISKS):
+            if disk in (".", "..") or "/" in disk:
+                raise ValueError(f"--resources: data disk {disk!r} cannot be the name of a directory")
+            if (address, disk) in seen:
+                raise ValueError(
+                    f"--resources: two agents on {address} have a data disk {disk!r}; give each an "
+                    "address of its own ({n} in --agent-address), or its disks other names (disk{n}a)"
+                )
+            seen.add((address, disk))
 
 
 def _ports(text: str, count: int) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import msgspec
 
 VERSION = "1.11.0"
+# The set of an agent's resources whose items are directories that the agent makes.
+DATA_DISKS = "dataDisks"
 
 
 class MasterTimes(msgspec.Struct, frozen=True):
@@ -47,6 +49,8 @@ class AgentConfig(msgspec.Struct, frozen=True):
     resources: str
     attributes: str
     work_dir: str
+    # where the directories of its data disks are made
+    disks_dir: str
     master_dir: str
     master_pid: int
     die_with_master: bool

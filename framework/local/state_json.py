@@ -323,16 +323,16 @@ def roles(master: Master) -> Json:
 
 def _role(master: Master, name: str) -> Json:
     agents = master.agents.values()
-    used = res.total(h.resources for a in agents for h in a.holders() if h.role == name)
-    offered = res.total(o.resources for a in agents for o in a.offers.values() if o.role == name)
-    held = res.quantities(used)
+    used = [h.resources for a in agents for h in a.holders() if h.role == name]
+    offered = [o.resources for a in agents for o in a.offers.values() if o.role == name]
+    held = res.quantities(*used)
     return {
         "name": name,
         "weight": 1.0,
         "quota": {"role": name, "guarantee": {}, "limit": {}, "consumed": held},
-        "resources": res.quantities(used + offered),
+        "resources": res.quantities(*used, *offered),
         "allocated": held,
-        "offered": res.quantities(offered),
+        "offered": res.quantities(*offered),
         "reserved": {},
         "frameworks": [f.id for f in master.frameworks.values() if name in f.roles],
     }

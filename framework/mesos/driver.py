@@ -6,6 +6,7 @@ The guards (one class each): the subscription in :mod:`framework.mesos.guarded`,
 
 from __future__ import annotations
 
+import base64
 import getpass
 import logging
 import socket
@@ -30,7 +31,7 @@ from framework.core.messages import (
 from framework.mesos.calls import CallSender
 from framework.mesos.executors import ExecutorSettings
 from framework.mesos.guarded import GuardedDriver, Timing
-from framework.mesos.interface import DriverStatus, Sink
+from framework.mesos.interface import DriverStatus, MessageSink, SendMessage, Sink
 from framework.mesos.quiet import Scheduler
 from framework.mesos.session import Session
 from framework.mesos.translate import HeldOffer, calls_for, read_offer, read_status
@@ -120,9 +121,9 @@ class MesosDriver:
         self._executor = executor
         self._role = framework.role
         self._offers = _Held()
-        events = _Events(sink, self._offers, framework.role, executor, clock)
+        self._events = _Events(sink, self._offers, framework.role, executor, clock)
         self._driver = GuardedDriver(
-            events,
+            self._events,
             framework_info(framework, framework_id),
             master,
             principal=framework.principal,
@@ -143,6 +144,12 @@ class MesosDriver:
 
     def perform(self, actions: Sequence[Action]) -> None:
         self._sender.put(actions)
+
+    def message(self, agent_id: str, executor_id: str, data: bytes) -> None:
+        self._sender.put([SendMessage(agent_id, executor_id, data)])
+
+    def listen(self, sink: MessageSink) -> None:
+        self._events.messages = sink
 
     def resubscribe(self, reason: str) -> None:
         session = self._driver.session
@@ -229,6 +236,7 @@ class _Events(Scheduler):
         self._role = role
         self._executor = executor
         self._clock = clock
+        self.messages: MessageSink = lambda agent_id, executor_id, data: None
 
     def registered(self, driver: Any, framework_id: Mapping[str, Any], master: Any) -> None:
         self._sink(Registered(at=self._clock(), framework_id=framework_id["value"]))
@@ -262,6 +270,12 @@ class _Events(Scheduler):
 
     def statusUpdate(self, driver: Any, status: Mapping[str, Any]) -> None:  # noqa: N802
         self._sink(StatusReceived(at=self._clock(), update=read_status(status)))
+
+    def frameworkMessage(  # noqa: N802
+        self, driver: Any, executor_id: Mapping[str, Any], agent_id: Mapping[str, Any], message: str
+    ) -> None:
+        data = base64.b64decode(message, validate=True)
+        self.messages(agent_id["value"], executor_id["value"], data)
 
     def slaveLost(self, driver: Any, agent_id: Mapping[str, Any]) -> None:  # noqa: N802
         self._sink(AgentLost(at=self._clock(), agent_id=agent_id["value"]))

@@ -9,6 +9,7 @@ and the old one keeps its tasks until they end.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,12 +18,14 @@ import msgspec
 
 from executor.task import Container, TaskPayload
 from framework.mesos.resources import UNRESERVED, Json, Pool, origin, owner, scalar
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, NotFound, Unavailable
 from framework.model.tasks import Task
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 # A task_user that stands for the role of each job.
 ROLE = "role"
+# What the path of data disks may hold.
+_DISK, _HOSTNAME = "{disk}", "{hostname}"
 
 
 class ExecutorSettings(msgspec.Struct, frozen=True):
@@ -32,7 +35,8 @@ class ExecutorSettings(msgspec.Struct, frozen=True):
     run if there is no command. ``cpus`` and ``mem_mb`` are the executor's own. ``user`` is whom the
     executor runs as (None: the framework's user). ``task_user``: ``role`` runs each task as its
     job's role, another name as that user, None as the executor's user. ``default_image`` is the
-    image of tasks that name none; ``pull_policy`` when images are pulled.
+    image of tasks that name none; ``pull_policy`` when images are pulled. ``disk_path`` is where an
+    agent has its data disks: ``{disk}`` stands for the disk's name, ``{hostname}`` for the agent's.
     """
 
     command: str = ""
@@ -44,6 +48,7 @@ class ExecutorSettings(msgspec.Struct, frozen=True):
     task_user: str | None = None
     default_image: str | None = None
     pull_policy: Literal["always", "missing", "never"] = "missing"
+    disk_path: str = "/data/{disk}"
     name: str = "mesos-gateway"
 
     def check(self) -> None:
@@ -53,8 +58,22 @@ class ExecutorSettings(msgspec.Struct, frozen=True):
                 "agents are not told how to start the executor: give a command (a path on every agent) "
                 "or a URI (for Mesos's fetcher)"
             )
+        check_disk_path(self.disk_path)
         if self.cpus < 0.01 or self.mem_mb < 32:
             raise Invalid("the executor needs at least 0.01 cpus and 32 MiB of memory (Mesos's minimum)")
+
+
+def check_disk_path(template: str) -> None:
+    """Raises :class:`Invalid` for a template that gives no path, or two disks of an agent the same."""
+    if not template.startswith("/") or _DISK not in template:
+        raise Invalid(
+            f"the path of data disks, {template!r}, must be absolute and hold {{disk}}: /data/{{disk}}"
+        )
+    if others := re.search(r"[{}]", template.replace(_DISK, "").replace(_HOSTNAME, "")):
+        raise Invalid(
+            f"the path of data disks, {template!r}, has a {others.group()!r} too many: it may hold "
+            "{disk} and {hostname}"
+        )
 
 
 def command_info(settings: ExecutorSettings) -> dict[str, Any]:
@@ -149,4 +168,36 @@ def payload(task: Task, settings: ExecutorSettings) -> TaskPayload:
         container=container,
         user=user,
         pull_policy=settings.pull_policy,
+        node=task.config.node,
+        disk_paths=disk_paths(task, settings),
     )
+
+
+def disk_paths(task: Task, settings: ExecutorSettings) -> tuple[str, ...]:
+    """Returns the paths of the task's data disks on its agent, in their order."""
+    template = settings.disk_path.replace(_HOSTNAME, task.hostname or "")
+    return tuple(template.replace(_DISK, disk) for disk in task.disks)
+
+
+def whereabouts(task: Task) -> tuple[str, str]:
+    """Returns the ids of the agent and of the executor that a task runs on.
+
+    Raises :class:`NotFound` if it does not run any more, :class:`Unavailable` if it does not run yet.
+    """
+    if not task.is_active:
+        raise NotFound(f"task {task.task_id} does not run: it is {task.state}")
+    executor_id = executor_of(task.sandbox)
+    if task.agent_id is None or executor_id is None:
+        raise Unavailable(f"task {task.task_id} does not run yet: it is {task.state}")
+    return task.agent_id, executor_id
+
+
+def executor_of(sandbox: str) -> str | None:
+    """Returns the id of the executor that has this sandbox, None if none can be seen in it.
+
+    Mesos's agents run executors in ``…/frameworks/F/executors/E/runs/C``, and tasks of ours report a
+    directory below that: so it is known, also to a gateway that has been started since, and of an
+    executor that another release has launched.
+    """
+    found = re.findall(r"/frameworks/[^/]+/executors/([^/]+)/runs/", sandbox)
+    return found[-1] if found else None

@@ -13,6 +13,16 @@ from framework.core.messages import Action, Event
 COUNTERS = ("calls", "dropped", "refused", "failed", "subscriptions", "attempts", "watchdog")
 
 Sink = Callable[[Event], None]
+# Takes what an executor says: agent id, executor id, the bytes. Called on any thread; must be quick.
+MessageSink = Callable[[str, str, bytes], None]
+
+
+class SendMessage(Action, frozen=True):
+    """MESSAGE: Mesos hands ``data`` to the executor once or not at all; the core knows nothing of it."""
+
+    agent_id: str
+    executor_id: str
+    data: bytes
 
 
 class DriverStatus(msgspec.Struct, frozen=True):
@@ -44,6 +54,12 @@ class Driver(Protocol):
 
     def perform(self, actions: Sequence[Action]) -> None:
         """Carries the actions out, in order, without blocking; drops them while disconnected."""
+
+    def message(self, agent_id: str, executor_id: str, data: bytes) -> None:
+        """Says something to an executor, without blocking; drops it while disconnected."""
+
+    def listen(self, sink: MessageSink) -> None:
+        """Has what executors say handed to ``sink``, and to no other; for before the start."""
 
     def resubscribe(self, reason: str) -> None:
         """Has Mesos tell everything anew: Disconnected, then Registered, will follow if connected."""

@@ -14,6 +14,8 @@ from framework.model.cluster import PortRange
 
 Json = Mapping[str, Any]
 UNRESERVED = "*"
+# The set of an agent's resources whose items are its data disks.
+DATA_DISKS = "dataDisks"
 _SCALARS = frozenset({"cpus", "mem", "disk", "gpus"})
 # Fields that make a resource something else than an amount anybody may use up.
 _SPECIAL = ("revocable", "shared", "provider_id")
@@ -72,12 +74,15 @@ class Pool:
             usable.sort(key=lambda resource: owner(resource) == UNRESERVED)
         self._scalars: dict[str, list[_Piece]] = {}
         self._ranges: list[tuple[Json, list[PortRange]]] = []
+        self._disks: list[tuple[Json, list[str]]] = []
         for resource in usable:
             name = resource.get("name")
             if name in _SCALARS and "scalar" in resource:
                 self._scalars.setdefault(name, []).append(_Piece(resource))
             elif name == "ports" and "ranges" in resource:
                 self._ranges.append((resource, _ranges(resource)))
+            elif name == DATA_DISKS and "set" in resource:
+                self._disks.append((resource, list(resource["set"].get("item", ()))))
 
     def total(self, name: str) -> float:
         """Returns how much of a scalar there is."""
@@ -85,6 +90,10 @@ class Pool:
 
     def ports(self) -> tuple[PortRange, ...]:
         return tuple(sorted(piece for _, ranges in self._ranges for piece in ranges))
+
+    def disks(self) -> tuple[str, ...]:
+        """Returns the data disks, reserved ones first."""
+        return tuple(item for _, items in self._disks for item in items)
 
     def take(self, name: str, wanted: float) -> list[dict[str, Any]]:
         """Takes ``wanted`` of a scalar; what is not there is named as unreserved.
@@ -139,6 +148,21 @@ class Pool:
         if missing:
             bare = {"name": "ports", "type": "RANGES", "role": UNRESERVED}
             taken.append({**bare, "ranges": _range_json(sorted(missing))})
+        return taken
+
+    def take_disks(self, wanted: Sequence[str]) -> list[dict[str, Any]]:
+        """Takes the data disks of these names, each whole; those not there are named as unreserved."""
+        taken: list[dict[str, Any]] = []
+        missing = list(wanted)
+        for resource, items in self._disks:
+            mine = [disk for disk in missing if disk in items]
+            if mine:
+                taken.append({**_without_value(resource), "set": {"item": mine}})
+                items[:] = [disk for disk in items if disk not in mine]
+                missing = [disk for disk in missing if disk not in mine]
+        if missing:
+            bare = {"name": DATA_DISKS, "type": "SET", "role": UNRESERVED}
+            taken.append({**bare, "set": {"item": missing}})
         return taken
 
 

@@ -31,6 +31,7 @@ from framework.mesos.executors import (
     running_variant,
     variants,
 )
+from framework.mesos.interface import SendMessage
 from framework.mesos.masters import Address
 from framework.mesos.resources import Json, Pool, is_usable
 from framework.model.cluster import Offer, StatusUpdate
@@ -79,6 +80,7 @@ def read_offer(offer: Json, role: str, settings: ExecutorSettings) -> tuple[Offe
         ports=pool.ports(),
         attributes=read_attributes(offer.get("attributes", ())),
         has_executor=running_variant(known, held.executor_ids) is not None,
+        disks=pool.disks(),
     )
     return seen, held
 
@@ -176,6 +178,8 @@ def _contents(
             for start in range(0, max(1, len(action.tasks)), RECONCILE_CHUNK):
                 chunk = action.tasks[start : start + RECONCILE_CHUNK]
                 yield "RECONCILE", {"tasks": [_task_and_agent(task, agent) for task, agent in chunk]}
+        case SendMessage():
+            yield "MESSAGE", _message(action)
         case Suppress():
             yield "SUPPRESS", None
         case Revive():
@@ -193,6 +197,14 @@ def _task_and_agent(task_id: str, agent_id: str | None, **more: Any) -> dict[str
     if agent_id is not None:
         content["agent_id"] = {"value": agent_id}
     return {**content, **more}
+
+
+def _message(action: SendMessage) -> dict[str, Any]:
+    return {
+        "agent_id": {"value": action.agent_id},
+        "executor_id": {"value": action.executor_id},
+        "data": base64.b64encode(action.data).decode("ascii"),
+    }
 
 
 def _accept(
@@ -224,6 +236,7 @@ def _task_info(
     }
     resources = [piece for name, value in scalars.items() for piece in pool.take(name, value)]
     resources += pool.take_ports(list(task.ports.values()))
+    resources += pool.take_disks(task.disks)
     return {
         "task_id": {"value": task.task_id},
         # As Aurora names them, so that Mesos's pages read the same.

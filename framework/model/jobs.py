@@ -105,7 +105,8 @@ class Constraint(msgspec.Struct, frozen=True, gc=False, order=True):
 
     def __str__(self) -> str:
         if self.kind == "limit":
-            return f"{self.attribute}=limit:{self.limit}"
+            among = f" among {self.among}" if self.among else ""
+            return f"{self.attribute}=limit:{self.limit}{among}"
         return f"{self.attribute}={'!' if self.negated else ''}{','.join(self.values)}"
 
 

@@ -55,10 +55,14 @@ class TaskEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Home(msgspec.Struct, frozen=True, gc=False):
-    """Where a sticky task ran before: the only place where its successor may."""
+    """Where a sticky task ran before: the only place where its successor may.
+
+    ``agent_id`` tells agents of the same host apart, while that agent is known.
+    """
 
     hostname: str
     disks: tuple[str, ...] = ()
+    agent_id: str = ""
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import msgspec
 from tornado import escape
 
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, NotSupported
 from framework.model.jobs import check_segment
 from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS, Identity
+from gateway.errors import Problem
 
 if TYPE_CHECKING:
-    from gateway.context import Gateway
+    from gateway.context import ClusterParts, Gateway
 
 JSON = "application/json; charset=UTF-8"
+_REST = "{key_path}"
 _NAME = re.compile(r"\{([a-z_]+)\}")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +35,7 @@ T = TypeVar("T")
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer: ``body`` is written as JSON (text: as it stands, as ``content_type``)."""
 
-    body: dict[str, Any] | str | bytes
+    body: dict[str, Any] | list[Any] | str | bytes
     status: int = 200
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
@@ -58,12 +60,24 @@ class Call:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         caller: Identity = ANONYMOUS,
+        base: str = "",
     ) -> None:
+        """``base``: scheme and host that the client knows the server by."""
         self.gateway = gateway
         self.query = query
         self.body = body
         self.headers: Mapping[str, str] = headers or {}
         self.caller = caller
+        self.base = base
+
+    @property
+    def clusters(self) -> ClusterParts:
+        """What clusters are made with; raises :class:`NotSupported` where there is none of it."""
+        if self.gateway.clusters is None:
+            raise NotSupported(
+                "clusters of products need the gateway's own scheduler, which --executor external lacks"
+            )
+        return self.gateway.clusters
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a blocking function in the execution pool and returns what it returns."""
@@ -79,7 +93,8 @@ class Call:
 
 
 Handler = Callable[..., Awaitable[Answer | Stream]]
-Failure = Callable[[str, tuple[str, ...]], dict[str, Any]]
+# From the beginning of the path's segments, joined, and what is wrong, to the body of a failure.
+Failure = Callable[[str, Problem], dict[str, Any] | str]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -89,8 +104,10 @@ class Route(msgspec.Struct, frozen=True):
     other is refused, so that a misspelt ``shards`` never means all of them. ``failure`` renders its
     failures. ``body``: whether the request's body means anything. ``kind``: what it is to whoever
     asks; by default a GET reads, and everything else is a change. ``local``: every replica answers for
-    itself; otherwise the one that leads does. ``answers``: for the API's description, statuses and
-    their bodies: names in :mod:`gateway.api.reference.schemas`, or media types of text.
+    itself; otherwise the one that leads does. ``scripts``: clusters' scripts may ask for it, and the
+    handler looks at what of. ``answers``: for the API's description, statuses and their bodies: names
+    in :mod:`gateway.api.reference.schemas`, or media types of text; ``accepts`` is the same for the
+    request's body (by default a job configuration), ``failures`` the name of the failures' schema.
     """
 
     method: str
@@ -102,7 +119,10 @@ class Route(msgspec.Struct, frozen=True):
     body: bool = False
     kind: Kind | None = None
     local: bool = False
+    scripts: bool = False
     answers: tuple[tuple[int, str], ...] = ()
+    accepts: tuple[str, ...] = ()
+    failures: str = ""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -123,13 +143,16 @@ class Route(msgspec.Struct, frozen=True):
         """The pattern as a regular expression over the raw path; one trailing slash is allowed.
 
         A segment is whatever stands between two slashes, decoded once and checked afterwards: an
-        encoded slash never makes two segments of one.
+        encoded slash never makes two segments of one. ``{key_path}`` is all that is left, slashes
+        and all.
         """
+        if self.pattern.endswith(_REST):
+            return re.escape(self.pattern.removesuffix(_REST)) + "(.*)"
         parts = _NAME.sub("\0", self.pattern).split("\0")
         return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
 
 
-def json_text(value: dict[str, Any]) -> bytes:
+def json_text(value: dict[str, Any] | list[Any] | str) -> bytes:
     """Returns ``value`` as every answer writes it: with ``", "`` and ``": "``, as json.dumps does."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=0)

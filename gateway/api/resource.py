@@ -23,16 +23,19 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from framework.model.errors import Forbidden, GatewayError, NotFound, TooLarge, Unavailable
 from gateway import audit, errors
-from gateway.api.http import JSON, Answer, Call, Route, Stream, json_text
+from gateway.api.alpha import bodies
+from gateway.api.http import JSON, Answer, Call, Failure, Route, Stream, json_text
 from gateway.api.query import Query
 from gateway.auth.access import Kind
 from gateway.auth.identity import ANONYMOUS
 from gateway.context import Gateway
+from gateway.forward import FORWARDED
 
 log = logging.getLogger(__name__)
 
 # A body that is too large is read to its end, up to this, so that the client gets to see the answer.
 DRAINED = 64 * 1024 * 1024
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,255}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
@@ -41,9 +44,12 @@ _METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 class Resource(RequestHandler):
     """One resource: ``routes`` by method. Without routes it is what does not exist."""
 
-    def initialize(self, gateway: Gateway, routes: dict[str, Route]) -> None:
+    def initialize(
+        self, gateway: Gateway, routes: dict[str, Route], failure: Failure | None = None
+    ) -> None:
         self.gateway = gateway
         self.routes = routes
+        self._failure = failure or (next(iter(routes.values())).failure if routes else bodies.failed)
         self.label = next(iter(routes.values())).pattern if routes else "unknown"
         self._body = bytearray()
         self._too_large = False
@@ -72,6 +78,16 @@ class Resource(RequestHandler):
         """The address that the request comes from, as proxies that are trusted have it."""
         forwarded = self.request.headers.get_list("X-Forwarded-For")
         return self.gateway.access.address(self.request.remote_ip or "", forwarded)
+
+    @property
+    def _base(self) -> str:
+        """The server as the client names it, also where another replica has handed the request on."""
+        host, scheme = self.request.host, self.request.protocol
+        if FORWARDED in self.request.headers:
+            host = self.request.headers.get("X-Forwarded-Host", host)
+            scheme = self.request.headers.get("X-Forwarded-Proto", scheme)
+        sound = _HOST.fullmatch(host) and scheme in ("http", "https")
+        return f"{scheme}://{host}" if sound else ""
 
     def _kind(self) -> Kind:
         route = self.routes.get(self.request.method or "")
@@ -122,6 +138,10 @@ class Resource(RequestHandler):
             raise self._wrong_method()
         if self._too_large:
             raise self._larger()
+        if self.caller.cluster is not None and not route.scripts:
+            raise Forbidden(
+                f"a script of {self.caller.cluster} has its cluster's registry and nodes, not this"
+            )
         role = route.role_of(segments)
         if role is not None:
             self.gateway.access.check(self.caller, route.access, "/".join(segments[:4]), role)
@@ -133,7 +153,7 @@ class Resource(RequestHandler):
                 return await forwarder.forward(leader, *sent)
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
-        call = Call(self.gateway, query, body, self.request.headers, self.caller)
+        call = Call(self.gateway, query, body, self.request.headers, self.caller, self._base)
         return await route.handler(call, *segments)
 
     def _wrong_method(self) -> errors.MethodNotAllowed:
@@ -144,7 +164,7 @@ class Resource(RequestHandler):
 
     def _write(self, answer: Answer) -> None:
         self.set_status(answer.status)
-        if isinstance(answer.body, dict):
+        if isinstance(answer.body, dict | list):
             self.write(json_text(answer.body))
             self.set_header("Content-Type", JSON)
         elif answer.body:
@@ -248,20 +268,27 @@ class Resource(RequestHandler):
     # -- failures ----------------------------------------------------------------------------------
 
     def _fail(self, problem: errors.Problem) -> None:
-        legacy = self.gateway.legacy_status and self.routes and problem.status != 405
+        legacy = self.gateway.legacy_status and self._has_first_release and problem.status != 405
         shown = errors.legacy(problem) if legacy else problem
         self.set_status(shown.status)
         for name, value in shown.headers:
             self.set_header(name, value)
-        self.finish(self._failure_body(shown.messages))
-
-    def _failure_body(self, messages: tuple[str, ...]) -> dict[str, Any]:
-        route = self.routes.get(self.request.method or "") or next(iter(self.routes.values()), None)
-        if route is None:
-            return {"status": "failure", "errors": list(messages)}
+        route = self.routes.get(self.request.method or "")
         # A key has at most four parts, whatever follows them in the path.
         key = "/".join(getattr(self, "path_args", ())[:4])
-        return route.failure(key[:1100], messages)
+        body = (route.failure if route else self._failure)(key[:1100], shown)
+        if isinstance(body, str):
+            self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.finish(body)
+
+    @property
+    def _has_first_release(self) -> bool:
+        """Whether the API is one whose first servers answered 500 to everything."""
+        return bool(self.routes) and self._failure in (
+            bodies.failed,
+            bodies.job_failed,
+            bodies.list_failed,
+        )
 
     def log_exception(
         self,

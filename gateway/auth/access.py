@@ -22,6 +22,7 @@ from gateway.auth.addresses import Network, client_address, site_of
 from gateway.auth.authenticators import Authenticator, Credentials
 from gateway.auth.identity import ANONYMOUS, Identity, Reading
 from gateway.auth.rates import Buckets, Rate
+from gateway.auth.signed import script_identity
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Access:
 
     ``reading``: whether users see the jobs of all roles, or their own only. ``rate`` None: no limit.
     ``open_metrics``: /metrics is for everybody. ``proxies``: whose X-Forwarded-For is believed.
+    ``script_key`` gives what the tokens of clusters' scripts are signed with, None: there are none.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Access:
         open_metrics: bool = False,
         proxies: Sequence[Network] = (),
         recheck_secs: float = _RECHECK_SECS,
+        script_key: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.reading: Reading = reading
         self._open_metrics = open_metrics
         self._proxies = tuple(proxies)
         self._recheck_secs = recheck_secs
+        self._script_key = script_key
         self._reloaded = asyncio.Event()
         self.problem: str | None = None
         self._authenticators = tuple(authenticators)
@@ -88,15 +92,20 @@ class Access:
         Users are counted by name. Whoever is none is counted by address; what is open to all stays
         open to one with wrong credentials.
         """
+        credentials = credentials_of(headers)
+        script = self._script(credentials)
+        if script is not None:
+            # Who says to be a script is held to that, also where nobody is asked.
+            self._count(f"user {script.user}")
+            return script
         if not self.asks or (kind == "metrics" and self._open_metrics):
             self._count(f"address {site_of(address)}")
             return ANONYMOUS
-        header = headers.get("Authorization", "").strip()
         try:
-            if kind == "open" and not header:
+            if kind == "open" and credentials is None:
                 raise Unauthorized("nobody")
-            identity = await self._identify(header, site_of(address))
-        except (Unauthorized, TooMany, Unavailable):
+            identity = await self._identify(credentials, site_of(address))
+        except (Unauthorized, Forbidden, TooMany, Unavailable):
             self._count(f"address {site_of(address)}")
             if kind == "open":
                 return ANONYMOUS
@@ -108,10 +117,23 @@ class Access:
         if self._buckets is not None:
             self._limit(self._buckets.take(who, self._clock()), who)
 
-    async def _identify(self, header: str, address: str) -> Identity:
-        if not header:
-            raise self._unauthorized("this needs credentials, in an Authorization header")
-        credentials = _credentials(header)
+    def _script(self, credentials: Credentials | None) -> Identity | None:
+        """Returns the identity of a cluster's script, None if this is none."""
+        if credentials is None or credentials.scheme != "bearer" or credentials.value.count(".") != 2:
+            return None
+        key = self._script_key()
+        if key is None:
+            return None
+        try:
+            return script_identity(credentials.value, key)
+        except Unauthorized:
+            return None
+
+    async def _identify(self, credentials: Credentials | None, address: str) -> Identity:
+        if credentials is None:
+            raise self._unauthorized(
+                "this needs credentials, in an Authorization or X-Auth-Token header"
+            )
         for one in self._authenticators:
             # Whom it costs nothing to know is let in, whatever others try from the same address.
             identity = one.recall(credentials)
@@ -136,9 +158,14 @@ class Access:
         return None
 
     async def _still(self, headers: Mapping[str, str], identity: Identity) -> bool:
+        credentials = credentials_of(headers)
+        if credentials is None:
+            return False
+        if identity.cluster is not None:
+            return self._script(credentials) == identity
         try:
-            return await self._ask(_credentials(headers.get("Authorization", "").strip())) == identity
-        except Unauthorized:
+            return await self._ask(credentials) == identity
+        except (Unauthorized, Forbidden):
             return False
         except GatewayError:
             return True  # nobody can say at the moment
@@ -154,7 +181,8 @@ class Access:
                 async with asyncio.timeout(self._recheck_secs):
                     await reloaded.wait()
             reloaded = self._reloaded
-            if self.asks and not await self._still(headers, identity):
+            asked = self.asks or identity.cluster is not None
+            if asked and not await self._still(headers, identity):
                 return
 
     def _unauthorized(self, sentence: str) -> Unauthorized:
@@ -198,6 +226,17 @@ class Access:
             one.close()
 
 
-def _credentials(header: str) -> Credentials:
+def credentials_of(headers: Mapping[str, str]) -> Credentials | None:
+    """Returns what a request brings to prove who asks; None if it brings nothing.
+
+    ``X-Auth-Token`` and ``X-Consul-Token`` hold what ``Authorization: Bearer`` does.
+    """
+    for name in ("X-Auth-Token", "X-Consul-Token"):
+        token = headers.get(name, "").strip()
+        if token:
+            return Credentials("bearer", token)
+    header = headers.get("Authorization", "").strip()
+    if not header:
+        return None
     scheme, _, value = header.partition(" ")
     return Credentials(scheme.lower(), value.strip())

@@ -1,4 +1,4 @@
-"""What turns an Authorization header into an identity. Others come by entry point.
+"""What turns credentials (an Authorization header, a token) into an identity. Others by entry point.
 
 A distribution that names a factory under ``mesos_gateway.authenticators`` adds one to ``--auth``: a
 function of :class:`gateway.options.Options` that returns an :class:`Authenticator`.
@@ -75,7 +75,7 @@ class UserFile:
 
 
 class TokenAuthenticator:
-    """``Authorization: Bearer TOKEN``."""
+    """``Authorization: Bearer TOKEN`` or ``X-Auth-Token: TOKEN``. What has two dots is a JWT."""
 
     challenge = 'Bearer realm="mesos-gateway"'
 
@@ -84,7 +84,7 @@ class TokenAuthenticator:
         self._clock = clock
 
     async def authenticate(self, credentials: Credentials) -> Identity | None:
-        if credentials.scheme != "bearer":
+        if credentials.scheme != "bearer" or credentials.value.count(".") == 2:
             return None
         token = self._find(credentials)
         if token is None:

@@ -101,6 +101,37 @@ class Service(msgspec.Struct, frozen=True):
     properties: dict[str, Any] = {}
 
 
+class NodeAsk(msgspec.Struct, frozen=True):
+    """A node that is to be: its name, the name of its group, what it is made of."""
+
+    name: str
+    group: str
+    spec: NodeSpec
+
+
+class LaunchRequest(msgspec.Struct, frozen=True):
+    """A cluster that is to be. ``key`` is its unique name in the API that makes it; ``environment``
+    and ``job_name`` name its job, together with the owner. ``lease_secs`` None: it stays.
+
+    The other fields are those of :class:`Cluster`.
+    """
+
+    key: str
+    owner: str
+    provider: Literal["product", "plugin"]
+    product: tuple[str, str]
+    job_name: str
+    nodes: tuple[NodeAsk, ...]
+    groups: tuple[Group, ...] = ()
+    services: tuple[Service, ...] = ()
+    environment: str = "paas"
+    name: str = ""
+    project: str = ""
+    dnsname: str = ""
+    lease_secs: float | None = None
+    extra: dict[str, Any] = {}
+
+
 # -- what there is --
 
 
@@ -120,7 +151,8 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """A node: ``index`` is its instance number in the job, never used twice within a cluster.
 
     ``disks`` are the names of the agent's disks, in the order of ``spec.disks``. ``said``: what the
-    cluster's own script has called its status; ``properties`` what scripts have stored.
+    cluster's own script has called its status. ``hosts`` marks the names and addresses that the
+    running node resolves ("": not known).
     """
 
     node_id: str
@@ -136,6 +168,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     container_id: str = ""
     reason: str = ""
     said: str = ""
+    hosts: str = ""
     created_at: float = 0.0
     updated_at: float = 0.0
     extra: dict[str, Any] = {}
@@ -169,10 +202,11 @@ class Cluster(msgspec.Struct, frozen=True):
 
     ``owner`` is a user, ``project`` whose objects may be shared (a tenant; "" if the API has none).
     ``provider`` and ``product`` (name, version) say who configures it: ``product`` or ``plugin``.
-    ``deleting``: it is to go, whatever else happens. ``reason`` is why the last operation failed.
-    ``step`` is the step under way, ``progress`` 0 to 100. ``expires_at`` (seconds since the epoch) is
-    the end of its lease. ``revision`` grows with every change of it or its nodes. ``extra`` is the
-    API's.
+    ``deleting``: it is to go, whatever else happens. ``failed_step``, ``failed_in`` and ``reason`` say
+    which step of the last operation failed, in which phase, and why; while there is still an operation,
+    what it has done is being undone. ``step`` is the step under way, ``progress`` 0 to 100.
+    ``expires_at`` (seconds since the epoch) is the end of its lease. ``revision`` grows with every
+    change of it or its nodes. ``extra`` is the API's.
     """
 
     cluster_id: str
@@ -189,6 +223,7 @@ class Cluster(msgspec.Struct, frozen=True):
     progress: int = 0
     reason: str = ""
     failed_step: str = ""
+    failed_in: Phase | None = None
     operation: Operation | None = None
     groups: tuple[Group, ...] = ()
     nodes: tuple[NodeRecord, ...] = ()

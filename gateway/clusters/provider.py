@@ -12,8 +12,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from executor.task import NodeFile
 from framework.model.errors import GatewayError
-from gateway.clusters.model import Cluster
+from gateway.clusters.model import Cluster, NodeRecord
 
 Moment = Literal["planned", "placed", "resized", "shrinking", "deleting", "run"]
 
@@ -51,6 +52,11 @@ class Step(msgspec.Struct, frozen=True):
 class Provider(Protocol):
     """``moment``: planned (before anything is placed), placed (all nodes run for the first time),
     resized (nodes have been added: the operation's ``added``), shrinking (``removed`` are about to go),
-    deleting (all nodes are about to go; what fails there is told and stops nothing), run (a verb)."""
+    deleting (all nodes are about to go; what fails there is told and stops nothing), run (a verb).
+
+    Names of steps are unique within a moment, and the same each time. ``files`` are in a node before
+    anything of it runs; the steps of "planned" have been done when it is asked."""
 
     def steps(self, cluster: Cluster, moment: Moment) -> Sequence[Step]: ...
+
+    def files(self, cluster: Cluster, node: NodeRecord) -> Sequence[NodeFile]: ...

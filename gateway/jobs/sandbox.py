@@ -11,7 +11,7 @@ from gateway.jobs.plain import read_plain
 from gateway.jobs.reading import JobList, read_jobs
 from gateway.workers import WorkerDied, WorkerMemory, WorkerProcesses, WorkerTimedOut
 
-PRELOAD = ("gateway.jobs.reading",)
+PRELOAD = ("gateway.jobs.reading", "gateway.clusters.rendering")
 
 
 def evaluation_workers(most: int, limits: Limits | None = None) -> WorkerProcesses:

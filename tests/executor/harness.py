@@ -20,6 +20,7 @@ import docker.models.containers
 from executor.environment import ExecutorEnvironment
 from executor.executor import Executor
 from executor.identity import owner_of
+from executor.messages import Fetch, Reply, Run, decode, encode
 from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, TaskPayload, encode_payload
@@ -90,6 +91,7 @@ class Bench:
         )
         self.executor.driver = self
         self.updates: list[dict[str, Any]] = []
+        self.replies: list[Reply] = []
         self._changed = threading.Condition()
 
     # the driver's side
@@ -111,7 +113,33 @@ class Bench:
     def drain(self, timeout: float) -> bool:
         return True
 
+    def send_message(self, data: bytes) -> None:
+        reply = decode(data)
+        assert isinstance(reply, Reply)
+        with self._changed:
+            self.replies.append(reply)
+            self._changed.notify_all()
+
     # the test's side
+
+    def call(self, run: Run, timeout: float = PATIENCE) -> tuple[Reply, bytes, bytes]:
+        """Runs a command beside a task; returns the final reply, what came on stdout and stderr."""
+        self.executor.message(encode(run))
+        deadline, next_one = time.monotonic() + timeout, 0
+        output = {"stdout": b"", "stderr": b""}
+        with self._changed:
+            while time.monotonic() < deadline:
+                for reply in self.replies:
+                    if (reply.call, reply.number) == (run.call, next_one):
+                        output[reply.stream] += reply.data
+                        next_one += 1
+                        if reply.final:
+                            return reply, output["stdout"], output["stderr"]
+                        break
+                else:
+                    self._changed.wait(0.5)
+                    self.executor.message(encode(Fetch(run.call, next_one)))
+        raise AssertionError(f"no end of {run.call}: {self.replies}")
 
     def launch(self, task: TaskPayload) -> None:
         self.executor.launch({"task_id": {"value": task.task_id}, "data": encoded(task)})

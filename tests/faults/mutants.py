@@ -88,7 +88,7 @@ def offers_outlive_the_connection(patch: Patch) -> None:
 
 
 def a_rescinded_offer_is_kept(patch: Patch) -> None:
-    patch.setattr(OfferBook, "rescind", lambda self, offer_id, now: None)
+    patch.setattr(OfferBook, "rescind", lambda self, offer_id: None)
 
 
 def the_executor_costs_nothing(patch: Patch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.errors import Problem
+
 
 def done(key: str) -> dict[str, Any]:
     """What every successful change of a job answers."""
@@ -24,14 +26,16 @@ def listing(key: str, jobs: Sequence[str], following: str | None = None) -> dict
     return body
 
 
-def job_failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
-    return {"status": "failure", "key": key, "count": 0, "job": [], "errors": list(errors)}
+def job_failed(key: str, problem: Problem) -> dict[str, Any]:
+    errors = list(problem.messages)
+    return {"status": "failure", "key": key, "count": 0, "job": [], "errors": errors}
 
 
-def list_failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
-    return {"status": "failure", "key": key, "count": 0, "jobs": {}, "errors": list(errors)}
+def list_failed(key: str, problem: Problem) -> dict[str, Any]:
+    errors = list(problem.messages)
+    return {"status": "failure", "key": key, "count": 0, "jobs": {}, "errors": errors}
 
 
-def failed(key: str, errors: Sequence[str]) -> dict[str, Any]:
+def failed(key: str, problem: Problem) -> dict[str, Any]:
     """The failure of what is no job and no list."""
-    return {"status": "failure", "errors": list(errors)}
+    return {"status": "failure", "errors": list(problem.messages)}

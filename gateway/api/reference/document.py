@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.api.http import Route
 from gateway.api.reference.parameters import path_parameter, query_parameter
-from gateway.api.reference.schemas import SCHEMAS, Schema, ref
+from gateway.api.reference.schemas import SCHEMAS
+from gateway.api.reference.shapes import Schema, ref
 from gateway.context import VERSION
 
 _RETRY = {"description": "seconds after which to come again", "schema": {"type": "integer"}}
@@ -44,6 +45,7 @@ def openapi(routes: Iterable[Route]) -> dict[str, Any]:
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer"},
                 "password": {"type": "http", "scheme": "basic"},
+                "x_auth_token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"},
             },
         },
     }
@@ -61,15 +63,22 @@ def operation(route: Route) -> dict[str, Any]:
     }
     if route.access != "open":
         # Without --auth nobody is asked.
-        found["security"] = [{}, {"token": []}, {"password": []}]
+        found["security"] = [{}, {"token": []}, {"password": []}, {"x_auth_token": []}]
     if route.body:
-        found["requestBody"] = _CONFIGURATION
+        found["requestBody"] = _accepted(route.accepts) if route.accepts else _CONFIGURATION
     return found
+
+
+def _accepted(accepts: tuple[str, ...]) -> dict[str, Any]:
+    """A schema's name is that of a JSON body; ``text`` and media types: any text, sent as these."""
+    if accepts[0] == "text":
+        return {"content": {media: {"schema": {"type": "string"}} for media in accepts[1:]}}
+    return {"content": {"application/json": {"schema": ref(accepts[0])}}}
 
 
 def _answers(route: Route) -> dict[int, dict[str, Any]]:
     """What the route says of its own, and what can happen to any of its kind."""
-    failure = (
+    failure = route.failures or (
         "JobFailure" if "name" in route.segments else "ListFailure" if route.segments else "Failure"
     )
     statuses = [400, 429, 503, 500]
@@ -77,6 +86,8 @@ def _answers(route: Route) -> dict[int, dict[str, Any]]:
         statuses.append(401)
     if route.access in ("create", "change"):
         statuses += [403, 409, 422, 501, 502]
+    elif route.failures:
+        statuses += [403, 501]
     if route.segments:
         statuses += [404, 502]
     if route.body:
@@ -84,7 +95,7 @@ def _answers(route: Route) -> dict[int, dict[str, Any]]:
     found = {status: _failure(status, failure) for status in statuses}
     for status, body in route.answers:
         own = _content(body)
-        if status in found and status >= 400:
+        if status in found and status >= 400 and "/" not in body:
             content = {"anyOf": [ref(body), ref(failure)]}
             own = {"application/json": {"schema": content}}
         headers = found.get(status, {}).get("headers", {})
@@ -101,12 +112,14 @@ def _failure(status: int, body: str) -> dict[str, Any]:
     return {
         "description": HTTPStatus(status).phrase,
         "headers": headers,
-        "content": {"application/json": {"schema": ref(body)}},
+        "content": _content(body),
     }
 
 
 def _content(body: str) -> dict[str, Any]:
-    """``body``: the name of a schema, or a media type of text."""
+    """``body``: the name of a schema, a media type of text, or Empty."""
+    if body == "Empty":
+        return {}
     if "/" in body:
         return {body: {"schema": {"type": "string"}}}
     return {"application/json": {"schema": ref(body)}}

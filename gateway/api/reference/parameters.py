@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.api.query import MAX_SHARD
-from gateway.api.reference.schemas import SEGMENT_SCHEMA, Schema, integer, text
+from gateway.api.reference.schemas import SEGMENT_SCHEMA
+from gateway.api.reference.shapes import Schema, integer, text
 
 _FLAG: Schema = {"type": "string", "enum": ["true", "false"]}
 
@@ -36,6 +37,22 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "cluster": ("only events of this cluster", SEGMENT_SCHEMA),
     "role": ("only events of this role", SEGMENT_SCHEMA),
     "job": ("only events of this job: CLUSTER/ROLE/ENVIRONMENT/NAME", text()),
+    "lease": ("the cluster is deleted after so many seconds", integer(minimum=1, maximum=316_224_000)),
+    "active": ("only what has not been destroyed", _FLAG),
+    "free": ("only what is free", _FLAG),
+    "used": ("only what is used", _FLAG),
+    "full": ("with who has it", _FLAG),
+    "recurse": ("all keys that begin so", _FLAG),
+    "keys": ("only the names of the keys", _FLAG),
+    "raw": ("only the value", _FLAG),
+    "separator": ("names of keys up to this, after the prefix", text()),
+    "index": ("wait until there is a later change than this", integer(minimum=0, maximum=2**63 - 1)),
+    "wait": ("for so long at most: 10s, 5m", text(pattern="^[0-9]{1,3}(ms|s|m)$")),
+    "flags": ("a number that goes with the value", integer(minimum=0, maximum=2**64 - 1)),
+    "cas": ("only if the key's ModifyIndex is this; 0: only if it is not there", integer(minimum=0)),
+    "dc": ("a datacenter; there is one", text()),
+    "consistent": ("every answer is", _FLAG),
+    "stale": ("no answer is", _FLAG),
     "live": ("only whether the process answers", _FLAG),
 }
 
@@ -44,6 +61,18 @@ SEGMENTS: dict[str, tuple[str, Schema]] = {
     "role": ("whose jobs they are", SEGMENT_SCHEMA),
     "environment": ("the environment", SEGMENT_SCHEMA),
     "name": ("the job's name", SEGMENT_SCHEMA),
+    "product": ("the product", SEGMENT_SCHEMA),
+    "version": ("the product's version", SEGMENT_SCHEMA),
+    "user": ("whose cluster it is", SEGMENT_SCHEMA),
+    "id": ("the cluster's number, or the launch's id", text(pattern="^[A-Za-z0-9-]{1,64}$")),
+    "clusterid": ("the cluster's dn, with / as -- and . as __", text(maxLength=255)),
+    "node": ("the node's name", SEGMENT_SCHEMA),
+    "verb": ("what is to be done", text(enum=["stop", "start", "restart", "status"])),
+    "network": ("the network's name", SEGMENT_SCHEMA),
+    "address": ("an address of its pool", text(maxLength=45)),
+    "host": ("the agent's host name", SEGMENT_SCHEMA),
+    "disk": ("the disk's name", SEGMENT_SCHEMA),
+    "key_path": ("the key, slashes and all", text(maxLength=500)),
     "instance": ("the number of the instance (shard)", integer(minimum=0, maximum=999_999_999)),
 }
 

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from framework.model.jobs import SEGMENT
 from framework.model.tasks import TaskState
 from framework.model.updates import InstanceAction, UpdateStatus
+from gateway.api.reference.cluster_schemas import CLUSTER_SCHEMAS
+from gateway.api.reference.shapes import (
+    ANY,
+    FLAG,
+    MAP,
+    NUMBER,
+    TIME,
+    Schema,
+    integer,
+    listed,
+    nullable,
+    record,
+    ref,
+    text,
+    without,
+)
 
-Schema = dict[str, Any]
-
-
-def text(about: str = "", **more: Any) -> Schema:
-    return {"type": "string", **({"description": about} if about else {}), **more}
-
-
-def integer(about: str = "", **more: Any) -> Schema:
-    return {"type": "integer", **({"description": about} if about else {}), **more}
-
-
-def listed(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def nullable(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def record(**properties: Schema) -> Schema:
-    """An object with all of these properties, and no other."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def without(names: tuple[str, ...], schema: Schema) -> Schema:
-    """The same object, which may lack ``names``."""
-    return {**schema, "required": [name for name in schema["required"] if name not in names]}
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-_NUMBER: Schema = {"type": "number"}
-_FLAG: Schema = {"type": "boolean"}
-_ANY: Schema = {}
-_MAP: Schema = {"type": "object"}
 _SUCCESS = text(const="success")
 _FAILURE = text(const="failure")
-_TIME: Schema = {"type": "number", "description": "seconds since 1970-01-01, UTC"}
 _RANGES = text("instance numbers as ranges: 0-2,5")
 _DONE = {"status": _SUCCESS, "key": text(), "count": integer(), "job": text()}
 _ERRORS = {"type": "array", "items": text(), "minItems": 1}
@@ -60,7 +31,7 @@ _ERRORS = {"type": "array", "items": text(), "minItems": 1}
 SEGMENT_SCHEMA = text(pattern=f"^{SEGMENT.pattern}$", maxLength=255)
 
 _HISTORY = record(
-    at=_TIME, state=text(enum=[state.value for state in TaskState]), message=text(), source=text()
+    at=TIME, state=text(enum=[state.value for state in TaskState]), message=text(), source=text()
 )
 _TASK = {
     "instance": integer(minimum=0),
@@ -76,21 +47,21 @@ _TASK = {
 }
 _CONFIG = {
     "resources": record(
-        cpus=_NUMBER, mem_mb=integer(), disk_mb=integer(), gpus=integer(), ports=listed(text())
+        cpus=NUMBER, mem_mb=integer(), disk_mb=integer(), gpus=integer(), ports=listed(text())
     ),
     "executor_data": {"description": "the job as its author wrote it"},
     "constraints": listed(text()),
-    "container": nullable(_MAP),
-    "service": _FLAG,
-    "production": _FLAG,
+    "container": nullable(MAP),
+    "service": FLAG,
+    "production": FLAG,
     "priority": integer(),
     "tier": nullable(text()),
     "max_task_failures": integer(),
     "contact": nullable(text()),
     "metadata": {"type": "object", "additionalProperties": text()},
     "task_links": {"type": "object", "additionalProperties": text()},
-    "partition_policy": nullable(_MAP),
-    "sla_policy": nullable(_MAP),
+    "partition_policy": nullable(MAP),
+    "sla_policy": nullable(MAP),
     "executor_name": text(),
 }
 _PROGRESS = record(total=integer(), done=integer(), failed=integer())
@@ -140,13 +111,13 @@ SCHEMAS: dict[str, Schema] = {
         status=text(enum=[status.value for status in UpdateStatus]),
         message=text(),
         user=text(),
-        created_at=_TIME,
+        created_at=TIME,
         instances=_RANGES,
         progress=_PROGRESS,
-        events=listed(record(at=_TIME, status=text(), message=text())),
+        events=listed(record(at=TIME, status=text(), message=text())),
         instance_events=listed(
             record(
-                at=_TIME,
+                at=TIME,
                 instance=integer(),
                 action=text(enum=[action.value for action in InstanceAction]),
                 message=text(),
@@ -156,13 +127,13 @@ SCHEMAS: dict[str, Schema] = {
     "Configuration": record(
         instances=integer(),
         **_CONFIG,
-        update_config=_MAP,
+        update_config=MAP,
         cron_schedule=nullable(text()),
         warnings=listed(text()),
     ),
     "Job": record(
         **_DONE,
-        created_at=_TIME,
+        created_at=TIME,
         created_by=text(),
         configuration=ref("Configuration"),
         instances=listed(ref("Instance")),
@@ -178,7 +149,7 @@ SCHEMAS: dict[str, Schema] = {
             record(
                 action=text(enum=["add", "update", "remove"]),
                 instances=_RANGES,
-                diff=listed(record(field=text(), old=_ANY, new=_ANY)),
+                diff=listed(record(field=text(), old=ANY, new=ANY)),
             )
         ),
         warnings=listed(text()),
@@ -187,15 +158,16 @@ SCHEMAS: dict[str, Schema] = {
         ("problems", "clusters", "warnings", "replica"),
         record(
             status=text(enum=["success", "failure"]),
-            ready=_FLAG,
+            ready=FLAG,
             problems=listed(text()),
-            clusters=_MAP,
+            clusters=MAP,
             version=text(),
             warnings=listed(text()),
-            replica=_MAP,
+            replica=MAP,
         ),
     ),
     "HealthOrLive": {"anyOf": [ref("Health"), ref("Live")]},
     "Live": record(status=_SUCCESS, live={"const": True}, version=text()),
-    "OpenApi": _MAP,
+    "OpenApi": MAP,
+    **CLUSTER_SCHEMAS,
 }

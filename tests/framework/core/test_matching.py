@@ -107,12 +107,12 @@ def test_a_limit_counts_the_job_s_tasks_that_share_the_value() -> None:
     tally = Tally()
     tally.add(["a"])
     ask = Ask(config(constraints=[("rack", "limit:2")]))
-    assert not vetoes(ask, room(attributes={"rack": ("a",)}), {"rack": tally})
+    assert not vetoes(ask, room(attributes={"rack": ("a",)}), {("rack", ""): tally})
     tally.add(["a"])
-    assert vetoes(ask, room(attributes={"rack": ("a",)}), {"rack": tally})
-    assert not vetoes(ask, room(attributes={"rack": ("b",)}), {"rack": tally})
+    assert vetoes(ask, room(attributes={"rack": ("a",)}), {("rack", ""): tally})
+    assert not vetoes(ask, room(attributes={"rack": ("b",)}), {("rack", ""): tally})
     tally.anywhere = 2
-    assert vetoes(ask, room(attributes={"rack": ("b",)}), {"rack": tally})
+    assert vetoes(ask, room(attributes={"rack": ("b",)}), {("rack", ""): tally})
 
 
 def test_several_offers_of_an_agent_count_together() -> None:
@@ -126,7 +126,7 @@ def test_ports_go_round_so_that_one_just_freed_is_not_the_next() -> None:
     given: list[int] = []
     for _ in range(4):
         # The port comes back each time.
-        ports, cursor = take(ask, room(ports=(PortRange(7, 9),)), cursor)
+        ports, cursor, _ = take(ask, room(ports=(PortRange(7, 9),)), cursor)
         given.append(ports["http"])
     assert given == [7, 8, 9, 7]
 
@@ -173,7 +173,7 @@ def test_a_matcher_says_what_the_vetoes_say(
     taken: list[str],
 ) -> None:
     asked = Ask(config(constraints=constraints, **needs), executor_cpus=0.1, executor_mem=64.0)
-    crowd = {name: Tally() for name in ("rack", "host")}
+    crowd = {(name, ""): Tally() for name in ("rack", "host")}
     for tally in crowd.values():
         tally.add(taken)
     there = room(**offered)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from framework.local import resources as res
 
+_DISKS = [f"disk{n}" for n in range(1, 12)]
 _RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=5)
 
 
@@ -24,7 +25,11 @@ def bags(draw: st.DrawFn) -> res.Resources:
         for n, v in scalars.items()
     ]
     ranges = [{"begin": begin, "end": begin + more} for begin, more in draw(_RANGES)]
-    return res.from_json([*items, {"name": "ports", "type": "RANGES", "ranges": {"range": ranges}}])
+    items.append({"name": "ports", "type": "RANGES", "ranges": {"range": ranges}})
+    for role in draw(st.lists(st.sampled_from(["*", "a"]), unique=True)):
+        disks = draw(st.lists(st.sampled_from(_DISKS), unique=True))
+        items.append({"name": "dataDisks", "type": "SET", "set": {"item": disks}, "role": role})
+    return res.from_json(items)
 
 
 @given(bags(), bags())
@@ -55,25 +60,41 @@ def test_roles_part_a_bag(bag: res.Resources) -> None:
 
 
 def test_a_description_is_read() -> None:
-    bag = res.parse("cpus:1.5; mem:64;ports:[31000-31001, 31005-31009]")
+    bag = res.parse("cpus:1.5; mem:64;ports:[31000-31001, 31005-31009]; dataDisks:{disk10, disk2,disk1}")
     assert res.summary(bag) == {
         "disk": 0.0,
         "mem": 64.0,
         "gpus": 0.0,
         "cpus": 1.5,
         "ports": "[31000-31001, 31005-31009]",
+        "dataDisks": "{disk1, disk2, disk10}",
     }
-    assert res.quantities(bag) == {"cpus": 1.5, "mem": 64.0, "ports": 7.0}
+    counts = {"cpus": 1.5, "dataDisks": 3.0, "mem": 64.0, "ports": 7.0}
+    assert res.quantities(bag) == counts
+    assert res.quantities(bag, bag) == {name: 2 * count for name, count in counts.items()}
+    assert res.parse(res.describe(bag)) == bag
+    assert bag.items("dataDisks") == ["disk1", "disk2", "disk10"]
+
+
+def test_sets_are_written_as_mesos_writes_them() -> None:
+    bag = res.parse("cpus:1;dataDisks:{b,a}")
+    assert res.to_json(bag, offered=True, old_form=True) == [
+        {"name": "dataDisks", "type": "SET", "set": {"item": ["a", "b"]}, "role": "*"},
+        {"name": "cpus", "type": "SCALAR", "scalar": {"value": 1.0}, "role": "*"},
+    ]
+    assert res.describe(bag, "*") == "dataDisks(allocated: *):{a, b}; cpus(allocated: *):1"
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, 30)), max_size=4), st.integers(1, 7))
 def test_shares_of_ports_are_even_and_make_up_the_whole(
     spans: list[tuple[int, int]], parts: int
 ) -> None:
-    text = "cpus:2;" + (f"ports:[{','.join(f'{a}-{a + n}' for a, n in spans)}]" if spans else "")
+    text = "cpus:2;dataDisks:{a,b};" + (
+        f"ports:[{','.join(f'{a}-{a + n}' for a, n in spans)}]" if spans else ""
+    )
     bag = res.parse(text)
     shares = [res.share_of_ports(bag, n, parts) for n in range(parts)]
-    assert all(share.scalars == bag.scalars for share in shares)
+    assert all((share.scalars, share.sets) == (bag.scalars, bag.sets) for share in shares)
     counts = [res.quantities(share).get("ports", 0.0) for share in shares]
     assert sum(counts) == res.quantities(bag).get("ports", 0.0)
     assert max(counts) - min(counts) <= 1
@@ -92,6 +113,11 @@ def test_shares_of_ports_are_even_and_make_up_the_whole(
         ("ports:[5-1]", "not a list of ranges"),
         ("ports:[a-b]", "not a list of ranges"),
         ("ports:[1-2", "not a list of ranges"),
+        ("disks:{a", "not a set such as"),
+        ("disks:{}", "'' is no item of a set"),
+        ("disks:{a b}", "'a b' is no item of a set"),
+        ("disks:{a,b,a}", "stands twice"),
+        ("disks:{a};disks:2", "'disks' stands twice"),
         ("cpus:1e308", "not a positive number"),
     ],
 )

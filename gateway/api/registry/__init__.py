@@ -1,0 +1,1 @@
+"""The registry of clusters as a Consul-compatible key-value store."""

@@ -1,0 +1,188 @@
+"""From options to what clusters of products are made with: started after the scheduler, ended before."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from framework.mesos.masters import Address
+from framework.model.errors import GatewayError, Unavailable
+from framework.remote import Remote
+from framework.replica import Replica
+from framework.service import SchedulerService
+from gateway.auth.signed import new_key, script_token
+from gateway.clusters.acts import HostsWriter
+from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.course import Limits
+from gateway.clusters.definitions import read_networks
+from gateway.clusters.engine import Engine
+from gateway.clusters.fleet import SchedulerFleet
+from gateway.clusters.isolation import Isolator
+from gateway.clusters.kv import KeyValues
+from gateway.clusters.launching import Launcher
+from gateway.clusters.mirror import ConsulMirror, consul_url
+from gateway.clusters.model import Cluster, NodeRecord
+from gateway.clusters.networks import Network
+from gateway.clusters.orchestration import Addresses, ProductProvider
+from gateway.clusters.planning import Rules
+from gateway.clusters.rendering import Renderer
+from gateway.clusters.scripts import ScriptRunner
+from gateway.clusters.service import Clusters
+from gateway.context import ClusterParts
+from gateway.options import Options
+from gateway.policy import Policy
+from gateway.store import Store
+from gateway.workers import WorkerProcesses
+
+log = logging.getLogger(__name__)
+
+_HOSTS_SECS = 30.0
+_SCRIPT_KEY = "script-tokens"
+
+
+class Term:
+    """Whether this process leads, and what is done first when it does.
+
+    Only a leader may write; so the key of the scripts' tokens is made, and the networks of the file
+    are stored, when it begins to lead.
+    """
+
+    def __init__(
+        self, store: Store, service: SchedulerService | Replica, networks: Sequence[Network]
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._networks = networks
+        self._begun: int | None = None
+        self.script_key: str | None = None
+
+    def epoch(self) -> int:
+        """What the store is fenced with; 0, which nobody leads with, for who does not lead."""
+        if isinstance(self._service, Replica) and not self._service.leads:
+            return 0
+        return self._service.status().epoch
+
+    def __call__(self) -> int | None:
+        """Returns the epoch that this process leads with, None while it does not. Blocks at first."""
+        epoch = self.epoch()
+        if not epoch:
+            return None
+        if epoch != self._begun:
+            self.begin()
+            self._begun = epoch
+        return epoch
+
+    def begin(self) -> None:
+        """Raises what the store raises, and :class:`Conflict` for a network that cannot be changed."""
+        with self._store.transaction():
+            key = self._store.secrets.get("", _SCRIPT_KEY)
+            if key is None:
+                key = new_key()
+                self._store.secrets.put("", _SCRIPT_KEY, key)
+        self.script_key = key
+        for network in self._networks:
+            try:
+                self._store.networks.define(network)
+            except GatewayError as error:
+                log.error("--networks: %s", error)
+
+    def sign(self, cluster: Cluster, seconds: float) -> str:
+        """Returns a token for the scripts of a cluster. Only who leads runs any."""
+        if self.script_key is None:
+            self.begin()
+        assert self.script_key is not None
+        return script_token(cluster.key, self.script_key, seconds)
+
+
+def build_clusters(
+    options: Options,
+    service: SchedulerService | Replica,
+    workers: WorkerProcesses,
+    policy: Policy,
+    stack: contextlib.ExitStack,
+) -> tuple[ClusterParts, Term]:
+    """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
+    networks = read_networks(options.networks) if options.networks else ()
+    store = Store(options.state)
+    stack.callback(store.close)
+    term = Term(store, service, networks)
+    store.fence = term.epoch
+    fleet = SchedulerFleet(service)
+    rules = Rules(policy, options.default_image)
+    renderer = Renderer(workers)
+    registry = KeyValues(store)
+    stack.callback(registry.close)
+    remote = Remote(service)
+    stack.callback(remote.close)
+    provider = ProductProvider(
+        store,
+        ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids)),
+        _addresses(options),
+        term.sign,
+        mirror=_mirror(options, store, registry, stack),
+        timeout=options.orchestrator_timeout,
+    )
+    engine = Engine(
+        store,
+        fleet,
+        {"product": provider},
+        rules,
+        time.time,
+        cluster_name=options.cluster_name,
+        limits=Limits(place_secs=options.cluster_timeout),
+        term=term,
+        write_hosts=_hosts_writer(remote, rules),
+    )
+    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
+    engine.start()
+    stack.callback(engine.stop)
+    parts = ClusterParts(
+        store=store,
+        catalogue=Catalogue(store, renderer),
+        launcher=Launcher(store, renderer, clusters),
+        service=clusters,
+        remote=remote,
+        registry=registry,
+    )
+    return parts, term
+
+
+def _mirror(
+    options: Options, store: Store, registry: KeyValues, stack: contextlib.ExitStack
+) -> ConsulMirror | None:
+    if options.registry == "internal":
+        return None
+    mirror = ConsulMirror(consul_url(options.registry), store, registry)
+    stack.callback(mirror.close)
+    return mirror
+
+
+def _hosts_writer(remote: Remote, rules: Rules) -> HostsWriter:
+    """Returns what writes the names of a cluster into a node that runs: into its container, or beside
+    its processes, which share their agent's /etc/hosts with everybody."""
+
+    def write(node: NodeRecord, text: str) -> None:
+        if node.task_id is None:
+            raise Unavailable(f"node {node.name} does not run")
+        contained = bool(node.spec.image or rules.default_image)
+        argv = ("sh", "-c", 'cat > "$1"', "sh", "/etc/hosts" if contained else "hosts")
+        user = "0" if contained else None
+        done = remote.run(node.task_id, argv, text.encode(), _HOSTS_SECS, user)
+        if done.code:
+            said = done.stderr.decode(errors="replace").strip()
+            raise Unavailable(f"the names cannot be written in node {node.name}: {said}")
+
+    return write
+
+
+def _addresses(options: Options) -> Callable[[], Addresses]:
+    """Where scripts, which run on this machine, find this server."""
+    scheme = "https" if options.tls_cert is not None else "http"
+    host = options.address
+    if host != "localhost" and ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    url = f"{scheme}://{Address(host, options.port)}"
+    return lambda: Addresses(gateway=url, registry=f"{url}/v1/kv")

@@ -1,0 +1,506 @@
+"""The engine: clusters come to be, change and go, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from framework.model.errors import Conflict, Invalid, NotFound
+from gateway.clusters.course import Limits
+from gateway.clusters.model import Cluster, NodeStatus, Phase
+from gateway.clusters.networks import Network
+from gateway.clusters.provider import StepContext, StepFailed
+from gateway.store import Store
+from tests.gateway.clusters.doubles import Bench
+
+
+def is_ready(cluster: Cluster) -> bool:
+    return cluster.phase is Phase.READY and cluster.operation is None
+
+
+def is_failed(cluster: Cluster) -> bool:
+    return cluster.phase is Phase.FAILED
+
+
+def is_gone(cluster: Cluster) -> bool:
+    return cluster.is_gone
+
+
+def fail(cluster: Cluster, context: StepContext) -> None:
+    raise StepFailed("the script has ended with 3")
+
+
+def waiting_for(event: threading.Event) -> Callable[[Cluster, StepContext], None]:
+    def wait(cluster: Cluster, context: StepContext) -> None:
+        event.wait(20)
+
+    return wait
+
+
+# -- a launch -------------------------------------------------------------------------------------
+
+
+def test_a_cluster_comes_to_be(bench: Bench) -> None:
+    launched = bench.launch(3)
+    assert (launched.phase, launched.is_busy) == (Phase.REGISTERED, True)
+    seen: list[Phase] = []
+    bench.store.subscribe(
+        lambda change: (
+            seen.append(bench.store.clusters.get(change.id).phase) if change.kind == "cluster" else None
+        )
+    )
+    cluster = bench.drive(launched, is_ready)
+    assert list(dict.fromkeys(seen)) == [
+        Phase.SCHEDULING,
+        Phase.SCHEDULED,
+        Phase.CONFIGURING,
+        Phase.CONFIGURED,
+        Phase.READY,
+    ]
+    assert (cluster.progress, cluster.step, cluster.reason) == (100, "", "")
+    assert bench.provider.done == ["planned/first", "planned/second", "placed/first", "placed/second"]
+    assert [(n.name, n.status, n.host, n.address) for n in cluster.nodes] == [
+        ("slave0", NodeStatus.RUNNING, "agent0", "10.0.0.10"),
+        ("slave1", NodeStatus.RUNNING, "agent1", "10.0.0.11"),
+        ("slave2", NodeStatus.RUNNING, "agent2", "10.0.0.12"),
+    ]
+    config = bench.fleet.jobs[cluster.job].wanted[1]
+    assert config.node is not None
+    assert config.node.hosts == (
+        ("slave0", "10.0.0.10"),
+        ("slave1", "10.0.0.11"),
+        ("slave2", "10.0.0.12"),
+    )
+    assert config.node.files[0].text == "slave1"
+    assert bench.written == []  # they know each other from the start
+    story = bench.story(cluster)
+    for line in (
+        "addresses: begins",
+        "addresses: done",
+        "planned first: begins",
+        "planned first: planned first",
+        "planned first: done",
+        "slave0: runs on agent0",
+        ": is scheduled",
+        ": is ready",
+    ):
+        assert line in story
+    assert story.index("placed second: done") < story.index(": is ready")
+
+
+def test_there_is_one_cluster_of_a_name(bench: Bench) -> None:
+    bench.launch()
+    with pytest.raises(Conflict, match="already a cluster"):
+        bench.launch()
+
+
+def test_two_launches_do_not_wait_for_each_other(bench: Bench) -> None:
+    free = threading.Event()
+    hold = bench.launch(1, 1)
+
+    def wait(cluster: Cluster, context: StepContext) -> None:
+        if cluster.cluster_id == hold.cluster_id:
+            free.wait(20)
+
+    bench.provider.acts["placed/first"] = wait
+    bench.drive(bench.launch(2, 2), is_ready)
+    assert bench.clusters.get(hold.cluster_id).phase is Phase.CONFIGURING
+    free.set()
+    bench.drive(hold, is_ready)
+
+
+@pytest.mark.parametrize("step", ["planned/first", "planned/second", "placed/first", "placed/second"])
+def test_a_step_that_fails_fails_the_launch(bench: Bench, step: str) -> None:
+    bench.provider.acts[step] = fail
+    cluster = bench.launch()
+    bench.store.secrets.put(cluster.cluster_id, "ssh", "private")
+    cluster = bench.drive(cluster, is_failed)
+    assert cluster.failed_step == step.replace("/", " ")
+    assert cluster.reason == "the script has ended with 3"
+    assert cluster.failed_in is (Phase.SCHEDULING if "planned" in step else Phase.CONFIGURING)
+    assert bench.nothing_left(cluster)
+    assert {node.status for node in cluster.nodes} == {NodeStatus.DELETED}
+    assert f"{cluster.failed_step}: failed: the script has ended with 3" in bench.story(cluster)
+    assert bench.drive(bench.clusters.delete(cluster.cluster_id), is_gone).reason == ""
+
+
+def test_a_launch_that_finds_no_addresses_says_so(bench: Bench) -> None:
+    bench.store.networks.define(Network("n", "10.0.0.0/24", ("10.0.0.10",)))
+    cluster = bench.drive(bench.launch(2), is_failed)
+    assert cluster.failed_step == "addresses"
+    assert "2 addresses are needed and 1 are free" in cluster.reason
+    assert bench.nothing_left(cluster)
+
+
+def test_a_launch_that_finds_no_room_says_why(bench: Bench) -> None:
+    bench.options["limits"] = Limits(place_secs=5.0)
+    bench.new_engine()
+    bench.fleet.full = True
+    launched = bench.launch(3)
+    bench.drive(launched, lambda c: c.step == "nodes")
+    reasons = bench.clusters.pending_reasons(launched.cluster_id)
+    assert [r.reason for r in reasons["slave2"]] == ["cpus: needs 5, largest of 3 offers has 4"]
+    cluster = bench.drive(launched, is_failed)
+    assert cluster.failed_step == "nodes"
+    assert cluster.reason == (
+        "3 of 3 nodes do not run after 5 s; slave0: cpus: needs 5, largest of 3 offers has 4"
+    )
+    assert bench.nothing_left(cluster)
+
+
+def test_a_node_that_fails_again_and_again_fails_the_launch(bench: Bench) -> None:
+    bench.fleet.failing = {"slave1"}
+    cluster = bench.drive(bench.launch(3), is_failed)
+    assert cluster.reason == "node slave1 has failed 3 times: exit status 3"
+    assert bench.nothing_left(cluster)
+
+
+def test_a_job_of_somebody_else_is_left_alone(bench: Bench) -> None:
+    job = bench.fleet.jobs[bench.drive(bench.launch(1), is_ready).job]
+    launched = bench.launch(1, 2)
+    bench.fleet.create(msgspec.structs.replace(job.spec, key=launched.job), job.wanted, "bob")
+    cluster = bench.drive(launched, is_failed)
+    assert "already exists" in cluster.reason
+    assert bench.fleet.names(launched.job) == ["slave0"]
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def test_a_deleted_cluster_leaves_nothing(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(), is_ready)
+    first = bench.clusters.delete(cluster.cluster_id)
+    assert (first.phase, first.deleting) == (Phase.DELETING, True)
+    assert bench.clusters.delete(cluster.cluster_id) == first
+    gone = bench.drive(cluster, is_gone)
+    assert bench.provider.done[-2:] == ["deleting/first", "deleting/second"]
+    assert bench.nothing_left(cluster)
+    assert bench.clusters.delete(cluster.cluster_id) == gone
+    assert {node.status for node in gone.nodes} == {NodeStatus.DELETED}
+    with pytest.raises(Conflict, match="is destroyed"):
+        bench.clusters.resize(cluster.cluster_id, {"slave": 1})
+
+
+def test_a_deletion_ends_though_the_provider_fails_and_hangs(bench: Bench) -> None:
+    bench.options["limits"] = Limits(deleting_secs=0.2)
+    bench.new_engine()
+    cluster = bench.drive(bench.launch(), is_ready)
+    free = threading.Event()
+    bench.provider.acts["deleting/first"] = fail
+    bench.provider.acts["deleting/second"] = waiting_for(free)
+    bench.clusters.delete(cluster.cluster_id)
+    bench.drive(cluster, is_gone)
+    free.set()
+    story = bench.story(cluster)
+    assert "deleting first: failed: the script has ended with 3" in story
+    assert "deleting second: failed: deleting second has not ended within 0.2 s" in story
+
+
+def test_a_deletion_waits_until_nothing_runs(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(), is_ready)
+    bench.fleet.stuck = True
+    bench.clusters.delete(cluster.cluster_id)
+    bench.drive(cluster, lambda c: c.step == "gone")
+    for _ in range(20):
+        bench.engine.turn()
+    assert bench.clusters.get(cluster.cluster_id).phase is Phase.DELETING
+    assert len(bench.store.networks.of(cluster.cluster_id)) == 3
+    bench.fleet.stuck = False
+    bench.drive(cluster, is_gone)
+    assert bench.nothing_left(cluster)
+
+
+@pytest.mark.parametrize("step", ["planned/first", "placed/second"])
+def test_a_deletion_cancels_what_is_under_way(bench: Bench, step: str) -> None:
+    heard: list[bool] = []
+
+    def wait(cluster: Cluster, context: StepContext) -> None:
+        while not context.cancelled():
+            threading.Event().wait(0.01)
+        heard.append(True)
+        context.save(lambda c: msgspec.structs.replace(c, said="too late"))
+
+    bench.provider.acts[step] = wait
+    cluster = bench.launch()
+    bench.drive(cluster, lambda c: c.step == step.replace("/", " "))
+    bench.clusters.delete(cluster.cluster_id)
+    gone = bench.drive(cluster, is_gone)
+    assert (heard, gone.said) == ([True], "")
+    assert bench.nothing_left(cluster)
+
+
+def test_a_step_that_does_not_listen_does_not_keep_a_deletion(bench: Bench) -> None:
+    free = threading.Event()
+    said: list[str] = []
+
+    def hang(cluster: Cluster, context: StepContext) -> None:
+        free.wait(20)
+        context.tell("of no interest")
+        try:
+            context.save(lambda c: msgspec.structs.replace(c, said="too late"))
+        except StepFailed as error:
+            said.append(str(error))
+
+    bench.provider.acts["placed/first"] = hang
+    cluster = bench.launch()
+    bench.drive(cluster, lambda c: c.step == "placed first")
+    bench.clusters.delete(cluster.cluster_id)
+    bench.drive(cluster, is_gone)
+    free.set()
+    deadline = threading.Event()
+    for _ in range(500):
+        if said:
+            break
+        deadline.wait(0.01)
+    assert said == ["nobody waits for placed first any more"]
+    assert bench.clusters.get(cluster.cluster_id).said == ""
+    assert "placed first: of no interest" not in bench.story(cluster)
+
+
+def test_a_step_has_a_limit(bench: Bench) -> None:
+    bench.provider.timeout = 0.2
+    free = threading.Event()
+    bench.provider.acts["placed/first"] = waiting_for(free)
+    cluster = bench.drive(bench.launch(), is_failed)
+    free.set()
+    assert cluster.reason == "placed first has not ended within 0.2 s"
+    assert bench.nothing_left(cluster)
+
+
+def test_a_lease_ends(bench: Bench) -> None:
+    cluster = bench.launch(lease_secs=3600.0)
+    bench.drive(cluster, is_ready)
+    renewed = bench.clusters.renew(cluster.cluster_id, 7200.0)
+    bench.now += 3700.0
+    bench.engine.turn()
+    assert bench.clusters.get(cluster.cluster_id).phase is Phase.READY
+    assert renewed.expires_at is not None
+    bench.now = renewed.expires_at
+    bench.drive(cluster, is_gone)
+    assert ": its lease has ended" in bench.story(cluster)
+    with pytest.raises(Conflict, match="no lease any more"):
+        bench.clusters.renew(cluster.cluster_id, 1.0)
+
+
+def test_what_comes_back_to_a_cluster_that_is_gone_is_killed(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(1), is_ready)
+    job = bench.fleet.jobs[cluster.job]
+    wanted = dict(job.wanted)
+    bench.clusters.delete(cluster.cluster_id)
+    bench.drive(cluster, is_gone)
+    bench.fleet.create(job.spec, wanted, "nobody")
+    for _ in range(2000):
+        bench.engine.turn()
+        bench.fleet.settle()
+        if not bench.fleet.names(cluster.job):
+            break
+        threading.Event().wait(0.005)
+    assert bench.fleet.names(cluster.job) == []
+
+
+# -- changes --------------------------------------------------------------------------------------
+
+
+def test_a_cluster_grows_and_shrinks(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(2), is_ready)
+    changed = bench.clusters.resize(cluster.cluster_id, {"slave": 2}, ["slave0"], "ann")
+    assert (changed.phase, [n.name for n in changed.nodes]) == (
+        Phase.RESIZING,
+        ["slave0", "slave1", "slave2", "slave3"],
+    )
+    with pytest.raises(Conflict, match="resize is under way"):
+        bench.clusters.resize(cluster.cluster_id, {"slave": 1})
+    cluster = bench.drive(cluster, is_ready)
+    assert [(n.name, n.index, n.address) for n in cluster.nodes] == [
+        ("slave1", 1, "10.0.0.11"),
+        ("slave2", 2, "10.0.0.12"),
+        ("slave3", 3, "10.0.0.13"),
+    ]
+    assert bench.fleet.names(cluster.job) == ["slave1", "slave2", "slave3"]
+    assert [a.address for a in bench.store.networks.of(cluster.cluster_id)] == [
+        "10.0.0.11",
+        "10.0.0.12",
+        "10.0.0.13",
+    ]
+    assert bench.provider.done[4:] == [
+        "resized/first",
+        "resized/second",
+        "shrinking/first",
+        "shrinking/second",
+    ]
+    last = dict(bench.written)
+    assert set(last) == {"slave1", "slave2", "slave3"}
+    for text in last.values():
+        assert "10.0.0.13\tslave3" in text
+        assert "slave0" not in text
+    # The next one gets a new number, though slave0 is free.
+    bench.clusters.resize(cluster.cluster_id, {"slave": 1})
+    cluster = bench.drive(cluster, is_ready)
+    assert (cluster.nodes[-1].name, cluster.nodes[-1].index) == ("slave4", 4)
+
+
+@pytest.mark.parametrize("why", ["room", "addresses", "resized/second", "shrinking/first"])
+def test_a_resize_that_fails_leaves_the_cluster_as_it_was(bench: Bench, why: str) -> None:
+    bench.options["limits"] = Limits(place_secs=5.0)
+    bench.new_engine()
+    cluster = bench.drive(bench.launch(2), is_ready)
+    if why == "room":
+        bench.fleet.full = True
+    elif why == "addresses":
+        bench.store.networks.define(Network("n", "10.0.0.0/24", ("10.0.0.10", "10.0.0.11")))
+    else:
+        bench.provider.acts[why] = fail
+    bench.clusters.resize(cluster.cluster_id, {"slave": 1}, ["slave0"])
+    after = bench.drive(cluster, is_ready)
+    assert after.reason
+    assert after.failed_in is Phase.RESIZING
+    assert [n.name for n in after.nodes] == ["slave0", "slave1"]
+    assert bench.fleet.names(cluster.job) == ["slave0", "slave1"]
+    assert [a.node for a in bench.store.networks.of(cluster.cluster_id)] == ["slave0", "slave1"]
+    assert all("slave2" not in text for text in dict(bench.written).values())
+    bench.fleet.full = False
+    bench.provider.acts.clear()
+    bench.store.networks.define(Network("n", "10.0.0.0/24", tuple(f"10.0.0.1{n}" for n in range(9))))
+    bench.clusters.resize(cluster.cluster_id, {"slave": 1})
+    again = bench.drive(cluster, is_ready)
+    assert (again.reason, len(again.nodes)) == ("", 3)
+
+
+def test_what_cannot_be_resized_is_refused(bench: Bench) -> None:
+    cluster = bench.launch(2)
+    with pytest.raises(Conflict, match="when it is ready"):
+        bench.clusters.resize(cluster.cluster_id, {"slave": 1})
+    bench.drive(cluster, is_ready)
+    for add, remove, error, words in (
+        ({"other": 1}, [], NotFound, "no group 'other'"),
+        ({}, ["other"], NotFound, "no node 'other'"),
+        ({"slave": -1}, [], Invalid, "-1 nodes"),
+        ({"slave": 500}, [], Invalid, "502 nodes; 500 at most"),
+        ({}, ["slave0", "slave1"], Invalid, "delete it instead"),
+        ({}, [], Invalid, "nothing is to be changed"),
+    ):
+        with pytest.raises(error, match=words):
+            bench.clusters.resize(cluster.cluster_id, add, remove)
+    with pytest.raises(NotFound):
+        bench.clusters.resize("nothing", {"slave": 1})
+
+
+def test_a_verb_of_the_provider_runs(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(1), is_ready)
+    seen: list[str] = []
+
+    def note(cluster: Cluster, context: StepContext) -> None:
+        assert cluster.operation is not None
+        seen.append(cluster.operation.verb)
+        saved = context.save(
+            lambda c: msgspec.structs.replace(
+                c,
+                said="stopped",
+                phase=Phase.DELETED,  # not a step's to change
+                nodes=tuple(msgspec.structs.replace(n, said="off", host="x") for n in c.nodes),
+            )
+        )
+        assert context.reload() == saved
+
+    bench.provider.acts["run/first"] = note
+    bench.clusters.run(cluster.cluster_id, "stop", "ann")
+    after = bench.drive(cluster, is_ready)
+    assert (seen, after.said, after.nodes[0].said, after.nodes[0].host) == (
+        ["stop"],
+        "stopped",
+        "off",
+        "agent0",
+    )
+    bench.provider.acts["run/first"] = fail
+    bench.clusters.run(cluster.cluster_id, "status")
+    after = bench.drive(cluster, is_ready)
+    assert (after.failed_step, after.reason) == ("run first", "the script has ended with 3")
+
+
+# -- what happens by itself -----------------------------------------------------------------------
+
+
+def test_a_node_that_is_replaced_is_followed(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(2), is_ready)
+    before = cluster.nodes[1]
+    bench.fleet.full = True
+    bench.fleet.lose(cluster.job, 1)
+    stopped = bench.drive(cluster, lambda c: c.nodes[1].status is NodeStatus.STOPPED)
+    assert stopped.nodes[1].host is None
+    bench.fleet.full = False
+    after = bench.drive(cluster, lambda c: c.nodes[1].status is NodeStatus.RUNNING)
+    assert after.nodes[1].task_id != before.task_id
+    assert after.nodes[1].interfaces == before.interfaces
+    story = bench.story(cluster)
+    assert "slave1: runs again on agent1" in story
+    # It has begun with the names of the launch, which may not be the present ones.
+    bench.drive(cluster, lambda c: c.nodes[1].hosts != "")
+    assert [name for name, _ in bench.written] == ["slave1"]
+
+
+def test_a_node_is_restarted_on_demand(bench: Bench) -> None:
+    cluster = bench.drive(bench.launch(2), is_ready)
+    bench.clusters.restart_node(cluster.cluster_id, "slave1", "ann")
+    after = bench.drive(cluster, lambda c: c.nodes[1].task_id != cluster.nodes[1].task_id)
+    assert after.nodes[0].task_id == cluster.nodes[0].task_id
+    assert "slave1: restarted by ann" in bench.story(cluster)
+    with pytest.raises(NotFound):
+        bench.clusters.restart_node(cluster.cluster_id, "slave9")
+
+
+def test_an_engine_that_does_not_lead_does_nothing(bench: Bench) -> None:
+    leading: list[int | None] = [None]
+    bench.options["term"] = lambda: leading[0]
+    bench.new_engine()
+    cluster = bench.launch(1)
+    for _ in range(5):
+        bench.engine.turn()
+    assert bench.clusters.get(cluster.cluster_id).phase is Phase.REGISTERED
+    leading[0] = 1
+    bench.drive(cluster, lambda c: c.phase is Phase.SCHEDULING)
+    leading[0] = None
+    for _ in range(5):
+        bench.engine.turn()
+        bench.fleet.settle()
+    assert bench.clusters.get(cluster.cluster_id).phase is Phase.SCHEDULING
+    leading[0] = 2
+    bench.drive(cluster, is_ready)
+
+
+def test_the_engines_thread_hears_of_everything_by_itself(bench: Bench) -> None:
+    bench.options["tick_secs"] = 600.0
+    engine = bench.new_engine()
+    bench.fleet._listeners.clear()
+    engine.start()
+    try:
+        cluster = bench.launch(2)
+        bench.now += 1.0
+        for _ in range(2000):
+            if is_ready(bench.clusters.get(cluster.cluster_id)):
+                break
+            bench.fleet.settle()
+            threading.Event().wait(0.005)
+        assert is_ready(bench.clusters.get(cluster.cluster_id)), bench.story(cluster)
+    finally:
+        engine.stop()
+
+
+def test_clusters_are_counted_by_phase(bench: Bench, tmp_path: object) -> None:
+    bench.drive(bench.launch(1), is_ready)
+    counted = bench.store.clusters.phases()
+    assert counted["ready"] == 1
+    assert sum(counted.values()) == 1
+
+
+def test_a_store_is_enough_to_go_on(bench: Bench) -> None:
+    cluster = bench.launch(2)
+    for phase in (Phase.SCHEDULING, Phase.CONFIGURING):
+        bench.drive(cluster, lambda c, phase=phase: c.phase is phase)  # type: ignore[misc]
+        bench.engine._leave(5.0)
+        bench.new_engine()
+    assert isinstance(bench.store, Store)
+    bench.drive(cluster, is_ready)
+    assert bench.fleet.calls["create"] == 1

@@ -1,0 +1,193 @@
+"""Clusters on a real scheduler, an embedded Mesos and real executors: many at once, and none left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.local.launcher import LocalMesos
+from framework.mesos.driver import FrameworkSettings, MesosDriver
+from framework.mesos.executors import ExecutorSettings
+from framework.service import SchedulerService
+from framework.storage import Storage
+from gateway.clusters.engine import Engine
+from gateway.clusters.fleet import SchedulerFleet
+from gateway.clusters.model import (
+    Cluster,
+    DiskAsk,
+    NetworkAsk,
+    NodeAsk,
+    NodeSpec,
+    NodeStatus,
+    Phase,
+)
+from gateway.clusters.networks import Network, expand
+from gateway.clusters.planning import Rules
+from gateway.clusters.service import Clusters
+from gateway.store import Store
+from tests.framework.mesos.peer import eventually
+from tests.gateway.clusters.doubles import ScriptedProvider, a_request
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+CLUSTERS, NODES = 20, 5
+PATIENCE = 180.0
+# Nobody else's processes have this on their command line.
+MARK = f"1000.{os.getpid()}"
+EXECUTOR = ExecutorSettings(
+    command=f"exec {sys.executable} -P -m executor", environment=(("PYTHONPATH", str(ROOT)),)
+)
+
+
+class World:
+    """A scheduler, a store, an engine."""
+
+    def __init__(self, mesos: LocalMesos, state: Path) -> None:
+        self.mesos = mesos
+        self.state = str(state)
+        self.provider = ScriptedProvider()
+        self.storage = Storage(self.state)
+        self.start()
+        self.store.networks.define(Network("n", "10.0.0.0/16", expand(["10.0.1.1-10.0.1.120"])))
+
+    def start(self) -> None:
+        def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
+            assert self.mesos.address is not None
+            return MesosDriver(
+                self.mesos.address, FrameworkSettings(), EXECUTOR, sink, framework_id=framework_id
+            )
+
+        self.scheduler = SchedulerService(self.storage, make_driver)
+        self.scheduler.start()
+        self.store = Store(self.state)
+        self.store.fence = lambda: self.scheduler.status().epoch
+        fleet = SchedulerFleet(self.scheduler)
+        self.engine = Engine(
+            self.store,
+            fleet,
+            {"product": self.provider},
+            Rules(),
+            time.time,
+            cluster_name="devcluster",
+            term=lambda: self.scheduler.status().epoch,
+        )
+        self.clusters = Clusters(self.store, self.engine, fleet, Rules(), "devcluster", time.time)
+        self.engine.start()
+
+    def stop(self) -> None:
+        self.engine.stop()
+        self.scheduler.stop()
+        self.store.close()
+
+    def wait(self, cluster: Cluster, until: Callable[[Cluster], bool]) -> Cluster:
+        def look() -> Cluster | None:
+            now = self.clusters.get(cluster.cluster_id)
+            return now if until(now) else None
+
+        try:
+            found: Cluster = eventually(look, PATIENCE)
+        except AssertionError:
+            events = [(e.step or e.node, e.text) for e in self.clusters.events(cluster.cluster_id)]
+            reasons = self.clusters.pending_reasons(cluster.cluster_id)
+            raise AssertionError((self.clusters.get(cluster.cluster_id), events, reasons)) from None
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("clusters")
+    resources = "cpus:8;mem:4096;disk:8192;ports:[31000-31999];dataDisks:{disk1,disk2}"
+    mesos = LocalMesos(3, resources, work_dir=directory / "mesos")
+    mesos.start()
+    world = World(mesos, directory / "state.db")
+    yield world
+    world.stop()
+    world.storage.close()
+    mesos.stop()
+
+
+def settled(cluster: Cluster) -> bool:
+    return cluster.operation is None
+
+
+def spec(**fields: Any) -> NodeSpec:
+    values: dict[str, Any] = {
+        "cpus": 0.1,
+        "mem_mb": 16,
+        "command": f"exec sleep {MARK}",
+        "networks": (NetworkAsk("n"),),
+    }
+    return NodeSpec(**{**values, **fields})
+
+
+def launch(world: World, number: int, count: int, node: NodeSpec) -> Cluster:
+    nodes = tuple(NodeAsk(f"slave{n}", "slave", node) for n in range(count))
+    request = a_request(number=number, nodes=nodes)
+    return world.clusters.launch(request)
+
+
+def processes() -> int:
+    """How many nodes there are on this machine."""
+    found = 0
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += entry.read_bytes() == f"sleep\0{MARK}\0".encode()
+        except OSError:
+            continue
+    return found
+
+
+def test_twenty_clusters_at_once_are_all_ready_and_leave_nothing(world: World) -> None:
+    with ThreadPoolExecutor(CLUSTERS) as pool:
+        launched = list(pool.map(lambda n: launch(world, n, NODES, spec()), range(CLUSTERS)))
+    # One that can never be does not keep the others from being placed.
+    never = launch(world, CLUSTERS, 2, spec(cpus=99.0))
+    ready = [world.wait(cluster, settled) for cluster in launched]
+    assert {(c.phase, c.reason) for c in ready} == {(Phase.READY, "")}
+    addresses = [node.address for cluster in ready for node in cluster.nodes]
+    assert len(set(addresses)) == CLUSTERS * NODES
+    assert {node.status for c in ready for node in c.nodes} == {NodeStatus.RUNNING}
+    assert processes() == CLUSTERS * NODES
+    reasons = eventually(lambda: world.clusters.pending_reasons(never.cluster_id), PATIENCE)
+    assert any("needs 99" in reason.reason for reason in reasons["slave0"]), reasons
+    for cluster in (*ready, never):
+        world.clusters.delete(cluster.cluster_id)
+    for cluster in (*ready, never):
+        assert world.wait(cluster, settled).phase is Phase.DELETED
+        assert world.store.networks.of(cluster.cluster_id) == []
+    assert processes() == 0
+    assert SchedulerFleet(world.scheduler).live("devcluster", "paas") == []
+
+
+def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
+    disks = (DiskAsk("data", "/data"),)
+    launched = launch(world, 100, 2, spec(disks=disks, apart=("slave",)))
+    world.engine.stop()
+    world.stop()
+    world.start()
+    ready = world.wait(launched, settled)
+    assert (ready.phase, ready.reason) == (Phase.READY, "")
+    assert len({node.host for node in ready.nodes}) == 2
+    assert all(len(node.disks) == 1 for node in ready.nodes)
+    world.clusters.resize(launched.cluster_id, {"slave": 1}, ["slave0"])
+    resized = world.wait(launched, settled)
+    assert (resized.phase, resized.reason) == (Phase.READY, "")
+    assert [node.name for node in resized.nodes] == ["slave1", "slave2"]
+    before = resized.nodes[0]
+    world.clusters.restart_node(launched.cluster_id, "slave1")
+    healed = world.wait(
+        launched,
+        lambda c: c.nodes[0].task_id != before.task_id and c.nodes[0].status is NodeStatus.RUNNING,
+    )
+    assert (healed.nodes[0].host, healed.nodes[0].disks) == (before.host, before.disks)
+    assert healed.nodes[0].interfaces == before.interfaces
+    assert processes() == 2
+    world.clusters.delete(launched.cluster_id)
+    assert world.wait(launched, settled).phase is Phase.DELETED
+    assert processes() == 0
