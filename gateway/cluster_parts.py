@@ -185,4 +185,9 @@ def _addresses(options: Options) -> Callable[[], Addresses]:
     if host != "localhost" and ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
     url = f"{scheme}://{Address(host, options.port)}"
-    return lambda: Addresses(gateway=url, registry=f"{url}/v1/kv")
+    # Read each time: certificates are renewed while the server runs.
+    return lambda: Addresses(url, f"{url}/v1/kv", _certificate(options))
+
+
+def _certificate(options: Options) -> str:
+    return "" if options.tls_cert is None else options.tls_cert.read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ class KvHandler(tornado.web.RequestHandler):
     @property
     def reader(self) -> Reader:
         token = self.request.headers.get("X-Auth-Token")
-        return self.tokens[token] if token else ANONYMOUS
+        return self.tokens[token] if token and self.tokens else ANONYMOUS
 
     def has(self, name: str) -> bool:
         return name in self.request.query_arguments
