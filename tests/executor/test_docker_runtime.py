@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -298,15 +298,16 @@ def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
     owner = owner_of(dead.pid)
     dead.kill()
     dead.wait()
-    first, second = (f"name-{os.getpid()}-{n}" for n in (1, 2))
-    names = [f"mesos-gateway-{task}" for task in (first, second)]
-    client.containers.create(image, "true", name=names[0], labels={"mesos-gateway.owner": owner})
-    other = client.containers.create(image, "true", name=names[1])
+    one, two = (f"d{n}-{uuid.uuid4().hex[:8]}" for n in (1, 2))
+    client.containers.create(
+        image, "true", name=f"mesos-gateway-{one}", labels={"mesos-gateway.owner": owner}
+    )
+    other = client.containers.create(image, "true", name=f"mesos-gateway-{two}")
     try:
-        for task in (first, second):
+        for task in (one, two):
             end = bench.run(payload(task, process("true"), container=in_image(image)))
             assert end["state"] == "TASK_FINISHED"
-        left = client.containers.list(all=True, filters={"name": names})
+        left = client.containers.list(all=True, filters={"name": f"mesos-gateway-({one}|{two})"})
         assert [c.id for c in left] == [other.id]
     finally:
         other.remove(force=True)
