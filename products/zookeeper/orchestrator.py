@@ -32,7 +32,8 @@ RUN = f"""
 set -eu
 pidof java >/dev/null && exit 0
 setsid runuser -u zookeeper -- java -Xmx"$1"m -XX:TieredStopAtLevel=1 \
-    -Dzookeeper.admin.enableServer=false -cp /etc/zookeeper/conf:/usr/share/java/zookeeper.jar {MAIN} {CONFIG} \
+    -Dzookeeper.admin.enableServer=false \
+    -cp /etc/zookeeper/conf:/usr/share/java/zookeeper.jar {MAIN} {CONFIG} \
     </dev/null >/var/log/zookeeper/console.log 2>&1 &
 """
 MODE = """
