@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import selectors
 import shutil
 import signal
@@ -27,13 +26,13 @@ from executor.runtimes.base import (
     Output,
     Started,
     TaskContext,
-    explain_exit,
     signal_name,
     task_environment,
 )
 from executor.runtimes.coordinator import Channel, Message
 from executor.runtimes.memory import MemoryWatch
 from executor.runtimes.nodes import furnish, node_variables, prepare_node
+from executor.runtimes.process_runs import PATH, READ, ProcessRun, exit_of, feed, shell_argv
 from executor.runtimes.zygote import Zygote, ZygoteGone
 from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked
 from executor.task import ProcessSpec
@@ -41,41 +40,10 @@ from executor.task import ProcessSpec
 logger = logging.getLogger(__name__)
 
 OPEN_FILES = 65536
-_READ = 64 * 1024
 # How much of a stream is read at once before the others have their turn.
-_TURN = 16 * _READ
+_TURN = 16 * READ
 # How long (seconds) the end of a killed command is waited for.
 _KILLED = 10.0
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class _Run:
-    """One run under way: where its output goes, and the reading ends of its two pipes.
-
-    What has no log is no process of the task: a command (``sink``), or a check (its words are kept).
-    """
-
-    def __init__(
-        self,
-        process: str,
-        run: int,
-        log: ProcessLog | None,
-        pipes: dict[str, int],
-        sink: Output | None = None,
-    ) -> None:
-        self.process, self.run, self.log, self.pipes, self.sink = process, run, log, pipes, sink
-        self.output = bytearray()
-        self.ended = threading.Event()
-        self.status: int | None = None
-        self.trouble = ""
-
-    def write(self, stream: str, data: bytes) -> None:
-        if self.log is not None:
-            self.log.write(stream, data)
-        elif self.sink is not None:
-            self.sink("stderr" if stream == "stderr" else "stdout", data)
-        elif len(self.output) < _READ:
-            self.output += data
 
 
 class ProcessRuntime:
@@ -92,7 +60,7 @@ class ProcessRuntime:
         self._cancelled = False
         self._channel: Channel | None = None
         self._pid = 0
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, ProcessRun] = {}
         self._selector = selectors.DefaultSelector()
         self._lock = threading.RLock()
         self._reader: threading.Thread | None = None
@@ -129,8 +97,8 @@ class ProcessRuntime:
             log = ProcessLog(self._context.sandbox, process, run)
         except OSError as error:
             raise CannotRun(f"the logs of process {process.name} cannot be written: {error}") from error
-        argv = _shell(process.cmdline)
-        self._launch(process.name, argv, lambda pipes: _Run(process.name, run, log, pipes))
+        argv = shell_argv(process.cmdline)
+        self._launch(process.name, argv, lambda pipes: ProcessRun(process.name, run, log, pipes))
 
     def terminate(self, processes: tuple[str, ...]) -> None:
         self._send({"op": "signal", "keys": list(processes), "number": int(signal.SIGTERM)})
@@ -144,7 +112,7 @@ class ProcessRuntime:
     def check(self, command: str, timeout: float) -> str | None:
         key = self._key("check")
         try:
-            run = self._launch(key, _shell(command), lambda pipes: _Run(key, 0, None, pipes))
+            run = self._launch(key, shell_argv(command), lambda pipes: ProcessRun(key, 0, None, pipes))
         except CannotRun as error:
             return str(error)
         if not run.ended.wait(timeout):
@@ -155,7 +123,7 @@ class ProcessRuntime:
         if run.status == 0:
             return None
         output = run.output.decode("utf-8", "replace").strip()[-200:]
-        how = _exit_of(run, out_of_memory=False).describe()
+        how = exit_of(run, out_of_memory=False).describe()
         return f"the health command {how}{': ' + output if output else ''}"
 
     def run_command(self, command: Command, output: Output, cancelled: threading.Event) -> CommandEnd:
@@ -167,7 +135,7 @@ class ProcessRuntime:
                 f"the command should run as user {command.user!r}, but the task runs as "
                 f"{self._account.name!r}: without an image a command runs as its task does",
             )
-        path = shutil.which(command.argv[0], path=_PATH) or command.argv[0]
+        path = shutil.which(command.argv[0], path=PATH) or command.argv[0]
         if "/" not in path:
             return CommandEnd(127, f"the command {path} does not exist")
         key, mark = self._key("command"), uuid.uuid4().hex
@@ -175,7 +143,7 @@ class ProcessRuntime:
             run = self._launch(
                 key,
                 [path, *command.argv[1:]],
-                lambda pipes: _Run(key, 0, None, pipes, output),
+                lambda pipes: ProcessRun(key, 0, None, pipes, output),
                 {CALL_VARIABLE: mark},
                 command.stdin,
             )
@@ -219,10 +187,10 @@ class ProcessRuntime:
         self,
         key: str,
         argv: list[str],
-        make_run: Callable[[dict[str, int]], _Run],
+        make_run: Callable[[dict[str, int]], ProcessRun],
         more: Mapping[str, str] | None = None,
         stdin: bytes = b"",
-    ) -> _Run:
+    ) -> ProcessRun:
         if self._cancelled:
             raise Cancelled
         pipes = {stream: os.pipe2(os.O_CLOEXEC) for stream in STREAMS}
@@ -254,7 +222,7 @@ class ProcessRuntime:
                 self._send(message, tuple(passed))
             if feeder is not None:
                 threading.Thread(
-                    target=_feed, args=(feeder, stdin, entry.ended), name="input", daemon=True
+                    target=feed, args=(feeder, stdin, entry.ended), name="input", daemon=True
                 ).start()
                 feeder = None
         finally:
@@ -263,7 +231,7 @@ class ProcessRuntime:
         return entry
 
     def _await_command(
-        self, run: _Run, key: str, mark: str, timeout: float, cancelled: threading.Event
+        self, run: ProcessRun, key: str, mark: str, timeout: float, cancelled: threading.Event
     ) -> CommandEnd:
         deadline = time.monotonic() + timeout
         while not run.ended.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
@@ -283,7 +251,7 @@ class ProcessRuntime:
         return CommandEnd(128 - code, f"the command was ended by {signal_name(-code)}")
 
     @staticmethod
-    def _discard(run: _Run) -> None:
+    def _discard(run: ProcessRun) -> None:
         """Frees a run whose pipes nobody reads from."""
         for fd in run.pipes.values():
             os.close(fd)
@@ -295,7 +263,7 @@ class ProcessRuntime:
     def _variables(self) -> dict[str, str]:
         context = self._context
         return {
-            "PATH": _PATH,
+            "PATH": PATH,
             "HOME": context.sandbox,
             "USER": self._account.name,
             "LOGNAME": self._account.name,
@@ -383,7 +351,7 @@ class ProcessRuntime:
                 self._pump(run, stream, to_the_end=True)
             self._finish(message["key"], run)
 
-    def _finish(self, key: str, run: _Run) -> None:
+    def _finish(self, key: str, run: ProcessRun) -> None:
         with self._lock:
             self._runs.pop(key, None)
         run.ended.set()
@@ -395,9 +363,9 @@ class ProcessRuntime:
                 Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED")
             )
         else:
-            self._notify(_exit_of(run, self._exceeded))
+            self._notify(exit_of(run, self._exceeded))
 
-    def _pump(self, run: _Run, stream: str, to_the_end: bool = False) -> None:
+    def _pump(self, run: ProcessRun, stream: str, to_the_end: bool = False) -> None:
         """Moves output from a pipe to the log: what is there now, or up to a turn of it."""
         fd = run.pipes.get(stream)
         if fd is None:
@@ -405,7 +373,7 @@ class ProcessRuntime:
         moved = 0
         while to_the_end or moved < _TURN:
             try:
-                data = os.read(fd, _READ)
+                data = os.read(fd, READ)
             except BlockingIOError:
                 return
             if not data:
@@ -416,14 +384,14 @@ class ProcessRuntime:
             if moved > 64 * _TURN:
                 return  # what a process has left behind writes without end
 
-    def _close_pipe(self, run: _Run, stream: str) -> None:
+    def _close_pipe(self, run: ProcessRun, stream: str) -> None:
         fd = run.pipes.pop(stream)
         self._selector.unregister(fd)
         os.close(fd)
         if not run.pipes and run.log is not None:
             run.log.close()
 
-    def _close_pipes(self, run: _Run) -> None:
+    def _close_pipes(self, run: ProcessRun) -> None:
         for stream in list(run.pipes):
             self._close_pipe(run, stream)
         if run.log is not None:
@@ -445,35 +413,7 @@ class ProcessRuntime:
                     Exited(run.process, run.run, None, detail="the process that watched it is gone")
                 )
 
-    def _pumped(self) -> Iterator[_Run]:
+    def _pumped(self) -> Iterator[ProcessRun]:
         """The runs whose pipes are open, ended ones (with stragglers holding them) among them."""
         seen = {id(key.data[0]): key.data[0] for key in self._selector.get_map().values() if key.data}
         return iter(seen.values())
-
-
-def _shell(command: str) -> list[str]:
-    return [shutil.which("bash", path=_PATH) or "/bin/sh", "-c", command]
-
-
-def _feed(fd: int, data: bytes, ended: threading.Event) -> None:
-    """Writes what a command reads, until it has ended; closes ``fd``."""
-    os.set_blocking(fd, False)
-    view, room = memoryview(data), select.poll()
-    room.register(fd, select.POLLOUT)
-    try:
-        while view and not ended.is_set():
-            if room.poll(200):
-                view = view[os.write(fd, view) :]
-    except BrokenPipeError:
-        pass  # it does not read on
-    finally:
-        os.close(fd)
-
-
-def _exit_of(run: _Run, out_of_memory: bool) -> Exited:
-    status = run.status if run.status is not None else 0
-    words = run.log.last_words() if run.log is not None else ""
-    if os.WIFSIGNALED(status):
-        return Exited(run.process, run.run, None, os.WTERMSIG(status), out_of_memory, words)
-    code = os.waitstatus_to_exitcode(status)
-    return Exited(run.process, run.run, code, 0, out_of_memory, explain_exit(code, words))

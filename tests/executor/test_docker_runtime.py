@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,9 @@ def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container
 
 
 def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
-    wanted = {"label": f"mesos-gateway.task-id={task_id}"}
-    return client.containers.list(all=True, filters=wanted, ignore_removed=True)
+    """The containers of a task of this very process: others may run the same tests on this daemon."""
+    wanted = [f"mesos-gateway.task-id={task_id}", f"mesos-gateway.owner={owner_of(os.getpid())}"]
+    return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def test_a_task_runs_in_its_image_and_leaves_no_container(
@@ -303,15 +306,16 @@ def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
     owner = owner_of(dead.pid)
     dead.kill()
     dead.wait()
+    one, two = (f"d{n}-{uuid.uuid4().hex[:8]}" for n in (1, 2))
     client.containers.create(
-        image, "true", name="mesos-gateway-d1", labels={"mesos-gateway.owner": owner}
+        image, "true", name=f"mesos-gateway-{one}", labels={"mesos-gateway.owner": owner}
     )
-    other = client.containers.create(image, "true", name="mesos-gateway-d2")
+    other = client.containers.create(image, "true", name=f"mesos-gateway-{two}")
     try:
-        for task in ("d1", "d2"):
+        for task in (one, two):
             end = bench.run(payload(task, process("true"), container=in_image(image)))
             assert end["state"] == "TASK_FINISHED"
-        left = client.containers.list(all=True, filters={"name": "mesos-gateway-d[12]"})
+        left = client.containers.list(all=True, filters={"name": f"mesos-gateway-({one}|{two})"})
         assert [c.id for c in left] == [other.id]
     finally:
         other.remove(force=True)
