@@ -40,6 +40,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
             "pytest-tornado==0.8.1",
             # pytest-tornado 0.8.1 imports pkg_resources, which later releases have dropped.
             "setuptools<81",

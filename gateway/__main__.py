@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from framework.model.errors import GatewayError, Invalid
 from gateway.context import VERSION
 from gateway.option_docs import help_text
-from gateway.options import OptionError, Options, parse_arguments, resolve
+from gateway.option_reading import parse_arguments, resolve
+from gateway.options import OptionError, Options
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from framework.mesos.masters import Address
-from framework.model.errors import GatewayError, NotSupported
+from framework.model.errors import GatewayError, Unavailable
+from framework.remote import Remote
 from framework.replica import Replica
 from framework.service import SchedulerService
 from gateway.auth.signed import new_key, script_token
+from gateway.clusters.acts import HostsWriter
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.course import Limits
 from gateway.clusters.definitions import read_networks
@@ -21,6 +23,7 @@ from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.isolation import Isolator
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
+from gateway.clusters.mirror import ConsulMirror, consul_url
 from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.networks import Network
 from gateway.clusters.orchestration import Addresses, ProductProvider
@@ -28,7 +31,7 @@ from gateway.clusters.planning import Rules
 from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
-from gateway.context import ClusterParts, CommandResult
+from gateway.context import ClusterParts
 from gateway.options import Options
 from gateway.policy import Policy
 from gateway.store import Store
@@ -36,6 +39,7 @@ from gateway.workers import WorkerProcesses
 
 log = logging.getLogger(__name__)
 
+_HOSTS_SECS = 30.0
 _SCRIPT_KEY = "script-tokens"
 
 
@@ -109,11 +113,16 @@ def build_clusters(
     fleet = SchedulerFleet(service)
     rules = Rules(policy, options.default_image)
     renderer = Renderer(workers)
+    registry = KeyValues(store)
+    stack.callback(registry.close)
+    remote = Remote(service)
+    stack.callback(remote.close)
     provider = ProductProvider(
         store,
-        ScriptRunner(_isolator(options)),
+        ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids)),
         _addresses(options),
         term.sign,
+        mirror=_mirror(options, store, registry, stack),
         timeout=options.orchestrator_timeout,
     )
     engine = Engine(
@@ -125,10 +134,9 @@ def build_clusters(
         cluster_name=options.cluster_name,
         limits=Limits(place_secs=options.cluster_timeout),
         term=term,
+        write_hosts=_hosts_writer(remote, rules),
     )
     clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
-    registry = KeyValues(store)
-    stack.callback(registry.close)
     engine.start()
     stack.callback(engine.stop)
     parts = ClusterParts(
@@ -136,14 +144,38 @@ def build_clusters(
         catalogue=Catalogue(store, renderer),
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
-        execute=_nowhere,
+        remote=remote,
         registry=registry,
     )
     return parts, term
 
 
-def _isolator(options: Options) -> Isolator:
-    return Isolator(options.orchestrator_isolation, options.orchestrator_uids)
+def _mirror(
+    options: Options, store: Store, registry: KeyValues, stack: contextlib.ExitStack
+) -> ConsulMirror | None:
+    if options.registry == "internal":
+        return None
+    mirror = ConsulMirror(consul_url(options.registry), store, registry)
+    stack.callback(mirror.close)
+    return mirror
+
+
+def _hosts_writer(remote: Remote, rules: Rules) -> HostsWriter:
+    """Returns what writes the names of a cluster into a node that runs: into its container, or beside
+    its processes, which share their agent's /etc/hosts with everybody."""
+
+    def write(node: NodeRecord, text: str) -> None:
+        if node.task_id is None:
+            raise Unavailable(f"node {node.name} does not run")
+        contained = bool(node.spec.image or rules.default_image)
+        argv = ("sh", "-c", 'cat > "$1"', "sh", "/etc/hosts" if contained else "hosts")
+        user = "0" if contained else None
+        done = remote.run(node.task_id, argv, text.encode(), _HOSTS_SECS, user)
+        if done.code:
+            said = done.stderr.decode(errors="replace").strip()
+            raise Unavailable(f"the names cannot be written in node {node.name}: {said}")
+
+    return write
 
 
 def _addresses(options: Options) -> Callable[[], Addresses]:
@@ -153,8 +185,9 @@ def _addresses(options: Options) -> Callable[[], Addresses]:
     if host != "localhost" and ipaddress.ip_address(host).is_unspecified:
         host = "::1" if ":" in host else "127.0.0.1"
     url = f"{scheme}://{Address(host, options.port)}"
-    return lambda: Addresses(gateway=url, registry=f"{url}/v1/kv")
+    # Read each time: certificates are renewed while the server runs.
+    return lambda: Addresses(url, f"{url}/v1/kv", _certificate(options))
 
 
-def _nowhere(node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float) -> CommandResult:
-    raise NotSupported("commands in nodes are not carried out yet")
+def _certificate(options: Options) -> str:
+    return "" if options.tls_cert is None else options.tls_cert.read_text(encoding="utf-8")

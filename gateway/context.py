@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import msgspec
-
+from framework.remote import Finished
 from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
-from gateway.clusters.model import NodeRecord
 from gateway.clusters.service import Clusters
 from gateway.events import EventHub
 from gateway.forward import Forwarder
@@ -30,21 +29,12 @@ VERSION = "0.1.0"
 API_VERSION = "0.1"
 
 
-class CommandResult(msgspec.Struct, frozen=True):
-    """What a command in a node has put out; ``code`` None: it did not end by itself."""
+class Runner(Protocol):
+    """Runs commands beside tasks: what is used of :class:`framework.remote.Remote`."""
 
-    code: int | None
-    stdout: bytes = b""
-    stderr: bytes = b""
-    problem: str = ""
-
-
-class Execute(Protocol):
-    """Runs a command beside a node's task; blocks until it has ended."""
-
-    def __call__(
-        self, node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float
-    ) -> CommandResult: ...
+    def run(
+        self, task_id: str, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0
+    ) -> Finished: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class ClusterParts:
     catalogue: Catalogue
     launcher: Launcher
     service: Clusters
-    execute: Execute
+    remote: Runner
     registry: KeyValues
 
 

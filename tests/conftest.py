@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import zookeeper
+from tests.faults import seeds  # noqa: F401 -- draws the number of the run before others are started
 from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,36 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--alone",
+        choices=["only", "never"],
+        help="run only the tests that must be alone on the machine, or only the others",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what ``--alone`` leaves out."""
+    if (wanted := config.getoption("--alone")) is None:
+        return
+    chosen: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        alone = item.get_closest_marker("alone") is not None
+        (chosen if alone == (wanted == "only") else others).append(item)
+    items[:] = chosen
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Leaves the words of the last line where bin/test finds them, which says them again at its end."""
+    if path := os.environ.get("MESOS_GATEWAY_TEST_SUMMARY"):
+        parts, _ = terminalreporter.build_summary_stats_line()
+        Path(path).write_text(", ".join(text for text, _ in parts))
 
 
 @pytest.fixture(scope="session")

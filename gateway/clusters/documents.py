@@ -19,11 +19,11 @@ from framework.model.jobs import SEGMENT
 from gateway.clusters.docker_opts import DockerOptions, WrongOption
 from gateway.clusters.docker_opts import parse as parse_docker_opts
 from gateway.clusters.fields import WORD, Reader, as_number
-from gateway.clusters.model import DiskAsk, Group, NetworkAsk, NodeSpec, Service
+from gateway.clusters.model import DiskAsk, Group, NetworkAsk, NodeAsk, NodeSpec, Service
 from gateway.clusters.options import kind_of
+from gateway.clusters.requests import MOST_NODES
 from gateway.jobs.faults import invalid, shown, suggestion
 
-MOST_NODES = 1000
 _MOST_DISKS = 64
 _MOST_NETWORKS = 8
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -40,20 +40,12 @@ _DISK_FIELDS = ("destination", "origin", "mode", "type", "name")
 _NETWORK_FIELDS = ("type", "networkname", "address", "name", "device", "bridge", "gateway", "netmask")
 
 
-class PlannedNode(msgspec.Struct, frozen=True):
-    """A node that is to be: its name, the name of its group, what it is made of."""
-
-    name: str
-    group: str
-    spec: NodeSpec
-
-
 class ClusterDocument(msgspec.Struct, frozen=True):
     """What a template has asked for; nodes in the order in which they stand there."""
 
     dnsname: str
     groups: tuple[Group, ...]
-    nodes: tuple[PlannedNode, ...]
+    nodes: tuple[NodeAsk, ...]
     services: tuple[Service, ...]
 
 
@@ -79,7 +71,7 @@ def read_document(document: Any) -> ClusterDocument:
 # -- nodes --
 
 
-def _nodes(reader: Reader, value: Any) -> tuple[PlannedNode, ...]:
+def _nodes(reader: Reader, value: Any) -> tuple[NodeAsk, ...]:
     nodes = reader.mapping(value, "nodes")
     if not nodes:
         reader.say("nodes", "a cluster needs at least one node")
@@ -100,7 +92,7 @@ def _nodes(reader: Reader, value: Any) -> tuple[PlannedNode, ...]:
     return tuple(_node(reader, name, data) for name, data in nodes.items())
 
 
-def _node(reader: Reader, name: str, value: Any) -> PlannedNode:
+def _node(reader: Reader, name: str, value: Any) -> NodeAsk:
     path = f"nodes.{name[:80]}"
     data = reader.mapping(value, path)
     reader.only(data, path, _NODE_FIELDS | _IGNORED)
@@ -129,7 +121,7 @@ def _node(reader: Reader, name: str, value: Any) -> PlannedNode:
         host_paths=(*docker.host_paths, *host_paths),
         properties=_properties(reader, data, path),
     )
-    return PlannedNode(name, group, spec)
+    return NodeAsk(name, group, spec)
 
 
 def group_of(name: str) -> str:
@@ -348,8 +340,8 @@ def _services(reader: Reader, value: Any, nodes: set[str]) -> tuple[Service, ...
 
 
 def _joined(
-    nodes: tuple[PlannedNode, ...], services: tuple[Service, ...]
-) -> tuple[tuple[PlannedNode, ...], tuple[Service, ...]]:
+    nodes: tuple[NodeAsk, ...], services: tuple[Service, ...]
+) -> tuple[tuple[NodeAsk, ...], tuple[Service, ...]]:
     """Returns both with each knowing of the other; nodes carry the tags that others keep apart from."""
     named = {service.name for service in services}
     problems = [
@@ -394,7 +386,7 @@ def _joined(
     return tuple(joined_nodes), joined_services
 
 
-def _groups(nodes: tuple[PlannedNode, ...]) -> tuple[Group, ...]:
+def _groups(nodes: tuple[NodeAsk, ...]) -> tuple[Group, ...]:
     """One more node of a group is as its first, without what only one node can have."""
     firsts: dict[str, NodeSpec] = {}
     hosts: dict[str, set[str | None]] = {}

@@ -43,10 +43,12 @@ class Mirror(Protocol):
 
 class Addresses(msgspec.Struct, frozen=True):
     """Where scripts find the gateway: ``gateway`` is its URL without a path, ``registry`` that of the
-    key-value interface (``…/v1/kv``)."""
+    key-value interface (``…/v1/kv``). ``certificate`` (PEM; "" without TLS) is the one that it shows:
+    scripts trust this one, whoever has signed it and whatever its name is."""
 
     gateway: str
     registry: str
+    certificate: str = ""
 
 
 class ProductProvider:
@@ -158,6 +160,9 @@ class ProductProvider:
             "REMOVED_NODES": ",".join(operation.removed) if operation else "",
         }
         files: list[tuple[str, str]] = []
+        if addresses.certificate:
+            files.append(("gateway.pem", addresses.certificate))
+            environment["GATEWAY_CERTIFICATE"] = "{directory}/gateway.pem"
         if secret is not None:
             files += [
                 ("id_ed25519", keys.user_key(secret).private),

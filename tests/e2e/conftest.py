@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.harness import Client, Server, gateway
 
-IMAGE = "mesos-gateway/test-e2e:latest"
+IMAGE = f"mesos-gateway/test-e2e-{os.getpid()}:latest"
 SMALL_AGENTS = ["--local-agents=3", "--local-resources=cpus:4;mem:2048;disk:4096;ports:[31000-31099]"]
 
 

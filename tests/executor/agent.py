@@ -15,6 +15,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.executor.harness import AGENT
+
 Json = dict[str, Any]
 
 
@@ -146,7 +148,7 @@ class ScriptedAgent:
                     "framework_id": {"value": self.framework_id},
                 },
                 "framework_info": {"user": "root", "name": "test", "id": {"value": self.framework_id}},
-                "agent_info": {"hostname": "localhost", "id": {"value": "A-S0"}},
+                "agent_info": {"hostname": "localhost", "id": {"value": AGENT}},
                 "container_id": {"value": "c1"},
             },
         }
@@ -171,7 +173,7 @@ class ScriptedAgent:
         task = {
             "name": task_id,
             "task_id": {"value": task_id},
-            "agent_id": {"value": "A-S0"},
+            "agent_id": {"value": AGENT},
             "resources": [],
             "data": data,
         }

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import docker
+import docker.models.containers
+
 from executor.environment import ExecutorEnvironment
 from executor.executor import Executor
 from executor.identity import owner_of
@@ -25,6 +28,8 @@ from executor.task import Container, TaskPayload, encode_payload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0
+# Tests run beside each other, with one Docker daemon: by this agent a process knows its containers.
+AGENT = f"A-S{os.getpid()}"
 TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
 
 T = TypeVar("T")
@@ -81,7 +86,7 @@ class Bench:
 
     def __init__(self, directory: Path, runtimes: Runtimes, options: Options | None = None) -> None:
         self.directory = directory
-        environment = ExecutorEnvironment("127.0.0.1:1", "F-0000", "e1", "A-S0", str(directory))
+        environment = ExecutorEnvironment("127.0.0.1:1", "F-0000", "e1", AGENT, str(directory))
         self.executor = Executor(
             environment, options or Options(), owner_of(os.getpid()), runtimes.choose
         )
@@ -194,7 +199,7 @@ class ExecutorProcess:
             "MESOS_SANDBOX": str(run),
             "MESOS_FRAMEWORK_ID": "F-0000",
             "MESOS_EXECUTOR_ID": "e1",
-            "MESOS_SLAVE_ID": "A-S0",
+            "MESOS_SLAVE_ID": AGENT,
             "PWD": str(run),
             "PYTHONPATH": str(ROOT),
             **more,
@@ -229,6 +234,12 @@ class ExecutorProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
+
+
+def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
+    """The containers of a task that an executor of these tests has run in this process or below it."""
+    wanted = [f"mesos-gateway.task-id={task_id}", f"mesos-gateway.agent-id={AGENT}"]
+    return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def marked(text: str) -> list[int]:

@@ -14,7 +14,15 @@ from executor.identity import owner_of
 from executor.sweep import OWNER_VARIABLE, kill_orphans, owner_in
 from executor.task import Container
 from tests.executor.agent import ScriptedAgent
-from tests.executor.harness import ExecutorProcess, encoded, eventually, marked, payload, process
+from tests.executor.harness import (
+    ExecutorProcess,
+    containers,
+    encoded,
+    eventually,
+    marked,
+    payload,
+    process,
+)
 
 Start = Callable[..., ExecutorProcess]
 RUNNING = ["TASK_STARTING", "TASK_RUNNING"]
@@ -84,9 +92,7 @@ def test_the_next_executor_removes_the_containers_of_one_that_was_killed(
     agent.wait_states(task_id, RUNNING)
 
     def left() -> list[str]:
-        label = f"mesos-gateway.task-id={task_id}"
-        found = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-        return [c.id for c in found]
+        return [c.id for c in containers(client, task_id)]
 
     executor.kill()
     assert len(left()) == 1
@@ -95,6 +101,7 @@ def test_the_next_executor_removes_the_containers_of_one_that_was_killed(
     client.close()
 
 
+@pytest.mark.alone
 def test_the_sweep_spares_what_has_a_living_executor_or_none() -> None:
     dead = subprocess.Popen(["sleep", "100"])
     owner = owner_of(dead.pid)

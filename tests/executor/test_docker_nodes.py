@@ -15,6 +15,7 @@ import pytest
 
 from executor import networks
 from executor.messages import Cancel, Run, encode
+from executor.runtimes import docker_processes
 from executor.runtimes.base import CannotRun, Options
 from executor.runtimes.choice import Runtimes
 from executor.runtimes.docker import DockerService
@@ -395,13 +396,17 @@ def test_commands_run_in_the_container(bench: Bench, up: str) -> None:
     assert (code, text) == (0, "left\n")
 
 
-@pytest.mark.parametrize("end", ["timeout", "cancel"])
+@pytest.mark.parametrize("end", ["timeout", "cancel", "elsewhere"])
 def test_a_command_that_is_ended_leaves_no_process_in_its_container(
-    bench: Bench, up: str, end: str
+    bench: Bench, up: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if end == "elsewhere":
+        # As for an executor that does not see the processes of containers.
+        monkeypatch.setattr(docker_processes, "kill_marked", lambda mark: 0)
+        monkeypatch.setattr(docker_processes, "signal_exec", lambda *_: None)
     mark = uuid.uuid4().hex
     script = f"setsid sh -c 'sleep 300; : {mark}' & (sh -c 'sleep 301; : {mark}' &); sleep 302; : {mark}"
-    timeout = 1.0 if end == "timeout" else 60.0
+    timeout = 60.0 if end == "cancel" else 1.0
     bench.executor.message(encode(Run("c1", up, ("sh", "-c", script), timeout=timeout)))
     eventually(lambda: len(marked(mark)) >= 3)
     if end == "cancel":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.harness import Client, gateway
 from tests.gateway.api.test_bad_input import BODIES, NAMES, RESOURCES
 
@@ -21,6 +23,7 @@ def rss(pid: int) -> float:
     raise AssertionError("no VmRSS")
 
 
+@pytest.mark.alone
 def test_bad_input_is_refused_fast_and_leaves_nothing(tmp_path: Path) -> None:
     with gateway(tmp_path, "--master=127.0.0.1:9", "--application=thread") as server:
         client = Client(server.address)

@@ -19,7 +19,7 @@ import pytest
 
 from executor.task import TaskPayload
 from tests.executor.docker_proxy import DOCKER
-from tests.executor.harness import TERMINAL, Bench, eventually, payload, process
+from tests.executor.harness import TERMINAL, Bench, containers, eventually, payload, process
 from tests.executor.harness import container as in_image
 from tests.faults.docker_faults import CALLS, Fault, FaultyProxy
 from tests.faults.seeds import LONG, seeded
@@ -53,11 +53,6 @@ def name() -> str:
 
 def task(task_id: str, command: str, image: str, **more: Any) -> TaskPayload:
     return payload(task_id, process(command), container=in_image(image), **more)
-
-
-def containers(client: docker.DockerClient, task_id: str) -> list[Any]:
-    wanted = {"label": f"mesos-gateway.task-id={task_id}"}
-    return client.containers.list(all=True, filters=wanted, ignore_removed=True)
 
 
 def check_swept(client: docker.DockerClient, task_id: str) -> None:

@@ -170,6 +170,7 @@ def peer_and_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     peer.close()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["answers of the master", "updates to be acknowledged"])
 def test_a_storm_of_updates_does_not_keep_users_waiting(
@@ -204,6 +205,7 @@ def test_a_storm_of_updates_does_not_keep_users_waiting(
     assert states == dict.fromkeys(range(INSTANCES), "RUNNING")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_loss_of_every_task_does_not_keep_users_waiting(
     peer_and_server: tuple[Peer, Server],

@@ -603,6 +603,7 @@ class SlowStorage(WatchedStorage):
         return super().commit(writes, epoch)
 
 
+@pytest.mark.alone
 def test_turns_are_shorter_where_commits_are_slow(make_service: Make, path: Path) -> None:
     """So that a reader in the middle of a storm waits for a tenth of a second, not for a whole one."""
     storage = SlowStorage(str(path))

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.__main__ import main
 from gateway.option_docs import help_text, markdown
-from gateway.options import TABLE, OptionError, Options, parse_arguments, resolve
+from gateway.option_reading import parse_arguments, resolve
+from gateway.options import TABLE, OptionError, Options
 
 
 def read(*argv: str, **environment: str) -> Options:

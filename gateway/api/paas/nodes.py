@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from framework.model.errors import Conflict, Invalid, NotFound
 from framework.model.jobs import check_segment
+from framework.remote import CommandFailed
 from gateway.api.documents import read_value
 from gateway.api.http import Answer, Call
 from gateway.api.paas import bodies
 from gateway.api.paas.routing import CLUSTER, own_cluster, route
-from gateway.clusters.model import Cluster, NodeRecord, NodeStatus
-from gateway.context import CommandResult
+from gateway.clusters.model import Cluster, NodeStatus
 
 _MOST_SECS = 600.0
 _MOST_ARGUMENTS = 1000
@@ -44,7 +46,7 @@ async def restart_node(call: Call, *segments: str) -> Answer:
 
 
 async def exec_command(call: Call, *segments: str) -> Answer:
-    """200 once the command has ended, however: its exit code is in the body."""
+    """200 once the command has ended: its exit code is in the body, or why it has none."""
     check_segment("node", segments[4])
     asked = read_value(call.body, Command, "the command")
     if not asked.argv or not asked.argv[0] or len(asked.argv) > _MOST_ARGUMENTS:
@@ -52,29 +54,33 @@ async def exec_command(call: Call, *segments: str) -> Answer:
     if not 0 < asked.timeout <= _MOST_SECS:
         raise Invalid(f"timeout: {asked.timeout} is not a number of seconds up to {_MOST_SECS:g}")
 
-    def run() -> CommandResult:
-        node = running_node(own_cluster(call, *segments), segments[4])
-        return call.clusters.execute(node, asked.argv, asked.stdin.encode(), asked.timeout)
-
-    done = await call.run(run)
-    return Answer(
-        {
+    def run() -> dict[str, Any]:
+        task_id = running_task(own_cluster(call, *segments), segments[4])
+        try:
+            done = call.clusters.remote.run(task_id, asked.argv, asked.stdin.encode(), asked.timeout)
+        except CommandFailed as error:
+            return {"code": None, "stdout": "", "stderr": "", "problem": str(error)}
+        return {
             "code": done.code,
             "stdout": done.stdout.decode(errors="replace"),
             "stderr": done.stderr.decode(errors="replace"),
             "problem": done.problem,
         }
-    )
+
+    return Answer(await call.run(run))
 
 
-def running_node(cluster: Cluster, name: str) -> NodeRecord:
-    """Raises :class:`NotFound` for a node that is not there, :class:`Conflict` if it does not run."""
+def running_task(cluster: Cluster, name: str) -> str:
+    """Returns the id of a node's task.
+
+    Raises :class:`NotFound` for a node that is not there, :class:`Conflict` if it does not run.
+    """
     node = cluster.node(name)
     if node is None:
         raise NotFound(f"cluster {cluster.key} has no node {name[:255]!r}")
     if node.status is not NodeStatus.RUNNING or node.task_id is None:
         raise Conflict(f"node {name} of {cluster.key} is {node.status.value}: nothing can run in it")
-    return node
+    return node.task_id
 
 
 ROUTES = (

@@ -54,6 +54,7 @@ class TestSlowConfigurations:
     def mode(self, request: pytest.FixtureRequest) -> Any:
         return request.param
 
+    @pytest.mark.alone
     async def test_the_version_answers_meanwhile(self, client: Client, gateway: Gateway) -> None:
         """Within 50 ms; the machine may be busy with something else, but not each time."""
         took: list[float] = []

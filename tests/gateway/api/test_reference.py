@@ -14,7 +14,9 @@ from gateway.api.reference.schemas import SCHEMAS
 from gateway.app import APIS, ROUTES
 from tests.gateway.api.conftest import Client
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLUSTERS = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 DOCUMENT = openapi(ROUTES)
 
 
@@ -32,8 +34,8 @@ def test_operations_and_references_are_sound() -> None:
     assert named <= set(SCHEMAS)
 
 
-def test_the_readme_lists_the_same_routes() -> None:
-    section = README.split("\n## The API\n")[1].split("\n## ")[0]
+def test_the_documents_list_the_same_routes() -> None:
+    section = "".join(text.split("\n## The API\n")[1].split("\n## ")[0] for text in (README, CLUSTERS))
     rows = "\n".join(line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `"))
     listed = set()
     for method, path in re.findall(r"`([A-Z]+) (/[^`?]*)", rows):

@@ -62,6 +62,7 @@ def test_a_hash_is_read_as_it_is_written_and_knows_its_password() -> None:
         (str(HASH).replace("$15$", "$1$"), "out of bounds"),
         (str(HASH).replace("$15$8$", "$16$1$"), "out of bounds"),
     ],
+    ids=["plain", "empty", "bcrypt", "costs too much", "costs too little", "blocks too small"],
 )
 def test_what_is_no_hash_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):

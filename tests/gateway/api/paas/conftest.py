@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from gateway.clusters.kv import KeyValues
 
+from framework.remote import Finished
 from framework.service import SchedulerService
 from gateway.auth.access import Access
 from gateway.auth.signed import new_key
 from gateway.auth.web_tokens import WebTokenAuthenticator
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.fleet import SchedulerFleet
+from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
-from gateway.clusters.model import Cluster, ClusterEvent, Interface, NodeRecord, NodeStatus, Phase
+from gateway.clusters.model import Cluster, ClusterEvent, Interface, NodeStatus, Phase
 from gateway.clusters.planning import Rules
 from gateway.clusters.rendering import Renderer
 from gateway.clusters.service import Clusters
-from gateway.context import ClusterParts, CommandResult, Gateway
+from gateway.context import ClusterParts, Gateway
 from gateway.pool import Mode
 from gateway.store import Store
 from gateway.workers import WorkerProcesses
@@ -97,11 +98,11 @@ class Executed:
     def __init__(self) -> None:
         self.commands: list[tuple[str, tuple[str, ...]]] = []
 
-    def __call__(
-        self, node: NodeRecord, argv: tuple[str, ...], stdin: bytes, timeout: float
-    ) -> CommandResult:
-        self.commands.append((node.name, argv))
-        return CommandResult(3, b"in " + node.name.encode() + b"\n" + stdin, b"\xff")
+    def run(
+        self, task_id: str, argv: Sequence[str], stdin: bytes = b"", timeout: float = 60.0
+    ) -> Finished:
+        self.commands.append((task_id, tuple(argv)))
+        return Finished(3, b"in " + task_id.encode() + b"\n" + stdin, b"\xff")
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def parts(
         catalogue=Catalogue(store, renderer),
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
-        execute=executed,
+        remote=executed,
         registry=keys,
     )
 

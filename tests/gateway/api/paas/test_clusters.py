@@ -237,11 +237,11 @@ async def test_exec_runs_words_in_a_node(client: Client, store: Store, executed:
     answer = await client("POST", MINE + "/nodes/node1/exec", body)
     assert json.loads(answer.body) == {
         "code": 3,
-        "stdout": "in node1\nin",
+        "stdout": "in task-node1\nin",
         "stderr": "\ufffd",
         "problem": "",
     }
-    assert executed.commands == [("node1", ("echo", "a b; rm"))]
+    assert executed.commands == [("task-node1", ("echo", "a b; rm"))]
     assert (await client("POST", MINE + "/nodes/node7/exec", body)).code == 404
     for wrong in (b"{}", b'{"argv": []}', b'{"argv": "ls"}', b'{"argv": ["x"], "timeout": 0}'):
         assert (await client("POST", MINE + "/nodes/node1/exec", wrong)).code == 400
