@@ -130,7 +130,9 @@ def _request(
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
-            if method == "POST" or time.monotonic() > patience:
+            # A certificate that is wrong stays so.
+            wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+            if wrong or method == "POST" or time.monotonic() > patience:
                 raise RegistryError(f"{method} {url}: {getattr(error, 'reason', error)}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)

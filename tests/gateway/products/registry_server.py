@@ -69,7 +69,9 @@ class KvHandler(tornado.web.RequestHandler):
 
 
 @contextmanager
-def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: Any = ()) -> Iterator[str]:
+def serving(
+    values: KeyValues, tokens: dict[str, Reader] | None = None, more: Any = (), tls: Any = None
+) -> Iterator[str]:
     """Serves on a thread; gives the URL of the gateway, to which ``/v1/kv`` is to be added."""
     started = threading.Event()
     found: dict[str, Any] = {}
@@ -78,7 +80,7 @@ def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: An
         found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
         route = (r"/v1/kv/(.*)", KvHandler, {"values": values, "tokens": tokens or {}})
         sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
-        server = tornado.httpserver.HTTPServer(tornado.web.Application([route, *more]))
+        server = tornado.httpserver.HTTPServer(tornado.web.Application([route, *more]), ssl_options=tls)
         server.add_sockets(sockets)
         found["port"] = sockets[0].getsockname()[1]
         started.set()
@@ -90,7 +92,7 @@ def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: An
     thread.start()
     assert started.wait(30)
     try:
-        yield f"http://127.0.0.1:{found['port']}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{found['port']}"
     finally:
         found["loop"].call_soon_threadsafe(found["stop"].set)
         thread.join(30)
