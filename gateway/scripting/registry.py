@@ -87,6 +87,13 @@ class KeyValueStore:
         entries = [] if answer is None else json.loads(answer)
         return {entry["Key"]: _text(entry["Value"]) for entry in entries}
 
+    def names(self, key: str) -> list[str]:
+        """Returns the names just below a key."""
+        prefix = key.lstrip("/") + "/"
+        answer = self._ask("GET", prefix, {"keys": "true", "separator": "/"})
+        found = [] if answer is None else json.loads(answer)
+        return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
+
     def set(self, key: str, value: Any) -> None:
         """Stores a value, as text."""
         self._ask("PUT", key, body=_written(value).encode())
@@ -278,13 +285,7 @@ class _Record:
 
     def _members(self, kind: str) -> list[str]:
         """Returns the names of what there is of a kind, in order: node2 before node10."""
-        start = f"{self._dn}/{kind}/"
-        names = {
-            rest.partition("/")[0]
-            for key in _store().tree(f"{self._dn}/{kind}")
-            if key.startswith(start) and (rest := key[len(start) :])
-        }
-        return sorted(names, key=_natural)
+        return sorted(set(_store().names(f"{self._dn}/{kind}")), key=_natural)
 
     def _parent(self, kind: str) -> str:
         return self._dn.rpartition(f"/{kind}/")[0]

@@ -34,18 +34,20 @@ class KvHandler(tornado.web.RequestHandler):
         return name in self.request.query_arguments
 
     async def get(self, key: str) -> None:
-        tree = self.has("recurse") or self.has("keys")
-
-        ask = self.values.list if tree else self.values.get
+        ask = self.values.list if self.has("recurse") else self.values.get
         loop = asyncio.get_running_loop()
+        if self.has("keys"):
+            separator = self.get_query_argument("separator", "")
+            names, _ = await loop.run_in_executor(None, self.values.keys, self.reader, key, separator)
+            self.set_status(200 if names else 404)
+            self.finish(json.dumps(names))
+            return
         answer = await loop.run_in_executor(None, ask, self.reader, key)
         self.set_header("X-Consul-Index", str(answer.index))
         if not answer.entries:
             self.set_status(404)
         elif self.has("raw"):
             self.write(answer.entries[0].value)
-        elif self.has("keys"):
-            self.write(json.dumps([entry.key for entry in answer.entries]))
         else:
             self.write(json.dumps([document(entry) for entry in answer.entries]))
 
