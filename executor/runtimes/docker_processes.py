@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -165,8 +166,11 @@ def _kill(docker: DockerApi, container: str, process: str, mark: str, user: str 
     if about.get("Running"):
         # We do not see the container's processes, or may not signal them.
         argv = [*_KILL_SCRIPT, f"{CALL_VARIABLE}={mark}"]
-        for _ in docker.exec_start(docker.exec_create(container, argv, user=user or "")):
-            pass
+        with contextlib.closing(
+            docker.exec_start(docker.exec_create(container, argv, user=user or ""))
+        ) as frames:
+            for _ in frames:
+                pass
         signal_exec(docker, container, int(about.get("Pid") or 0), signal.SIGKILL)
 
 

@@ -26,7 +26,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Cluster",
@@ -58,6 +58,18 @@ class KeyDoesNotExist(RegistryError, AttributeError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class Finished(NamedTuple):
+    """How a command has ended, and what it has put out."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
 
 
 class CommandFailed(RegistryError):
@@ -365,28 +377,31 @@ class Node(_Record):
     def run(
         self,
         command: str | Sequence[str],
-        stdin: str | bytes | None = None,
+        input: str | bytes | None = None,
         timeout: float = 60.0,
-        check: bool = False,
-    ) -> tuple[int, str, str]:
+        check: bool = True,
+    ) -> Finished:
         """Runs a command in the node - in its container, or beside its processes - as root.
 
-        A text is a shell's command line, a list the words of a command. Returns the status, what
-        it has put out, and what it has put out as errors; with ``check``, a status other than 0 is a
-        :class:`CommandFailed`. ``timeout`` in seconds. Needs no SSH.
+        A text is a shell's command line, a list the words of a command, ``input`` what it reads. A
+        status other than 0 is a :class:`CommandFailed` unless ``check`` is False; so is a command that
+        did not run, or did not end by itself within ``timeout`` seconds. Needs no SSH.
         """
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         body: dict[str, Any] = {"argv": argv, "timeout": timeout}
-        if stdin is not None:
-            body["stdin"] = stdin.decode() if isinstance(stdin, bytes) else stdin
+        if input is not None:
+            body["stdin"] = input.decode() if isinstance(input, bytes) else input
         answer = _gateway(f"{self._dn}/exec", body, timeout + 60.0)
-        code, out, err = int(answer["code"]), str(answer["stdout"]), str(answer["stderr"])
-        if check and code != 0:
-            shown = command if isinstance(command, str) else shlex.join(command)
+        shown = command if isinstance(command, str) else shlex.join(command)
+        if answer["code"] is None:
+            raise CommandFailed(f"{shown!r} in {self._dn}: {answer['problem']}")
+        done = Finished(int(answer["code"]), str(answer["stdout"]), str(answer["stderr"]))
+        if check and not done.ok:
             raise CommandFailed(
-                f"{shown!r} ended with status {code} in {self._dn}: {err.strip() or out.strip()}"
+                f"{shown!r} ended with status {done.code} in {self._dn}: "
+                f"{done.stderr.strip() or done.stdout.strip()}"
             )
-        return code, out, err
+        return done
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file into the node, with the directories above it."""
@@ -394,7 +409,7 @@ class Node(_Record):
         directory = shlex.quote(os.path.dirname(path) or "/")
         script = f"mkdir -p {directory} && cat > {where}.new && chmod {mode:o} {where}.new"
         script += f" && mv {where}.new {where}"
-        self.run(script, stdin=text, check=True)
+        self.run(script, input=text)
 
     def connection(self, user: str = "root", **arguments: Any) -> Any:
         """Returns a ``fabric.Connection`` to the node: with the cluster's key, and to nobody else.

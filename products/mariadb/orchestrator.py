@@ -11,7 +11,7 @@ import registry
 from fabric import task
 
 SETTINGS = "/etc/mysql/mariadb.conf.d/60-cluster.cnf"
-PASSWORD = "/var/lib/mysql/.replication"
+REPLICATION = "/var/lib/mysql/.replication"
 
 INSTALL = """
 set -eu
@@ -22,10 +22,11 @@ chown mysql:mysql /var/lib/mysql
 RUN = """
 set -eu
 mariadb-admin ping >/dev/null 2>&1 && exit 0
-install -d -o mysql -g mysql /run/mysqld
+install -d -o mysql -g mysql /run/mysqld /var/log/mysql
 setsid mariadbd --user=mysql </dev/null >/var/log/mysql/console.log 2>&1 &
 for _ in $(seq 300); do
     mariadb-admin ping >/dev/null 2>&1 && exit 0
+    kill -0 $! 2>/dev/null || break
     sleep 0.2
 done
 tail -n 20 /var/log/mysql/console.log >&2
@@ -85,7 +86,7 @@ def bring_up(node, number, replica, most):
 
 def replication_password(primary):
     """The password; made the first time. It never leaves the nodes and this script."""
-    known = primary.run(["cat", PASSWORD], check=False)
+    known = primary.run(["cat", REPLICATION], check=False)
     if known.ok:
         return known.stdout.strip()
     password = secrets.token_hex(24)
@@ -94,7 +95,7 @@ def replication_password(primary):
         f"CREATE OR REPLACE USER replication@'%' IDENTIFIED BY '{password}';\n"
         "GRANT REPLICATION SLAVE ON *.* TO replication@'%';\n",
     )
-    put(primary, PASSWORD, password, "0600")
+    put(primary, REPLICATION, password, "0600")
     return password
 
 
@@ -113,7 +114,7 @@ def follow(replica, primary, password):
         " said=$(mariadb -e 'SHOW SLAVE STATUS\\G');"
         " case $said in *'Slave_IO_Running: Yes'*'Slave_SQL_Running: Yes'*) exit 0;; esac;"
         " sleep 0.2;"
-        " done; echo \"$said\" | grep Last_ >&2; exit 1"
+        ' done; echo "$said" | grep Last_ >&2; exit 1'
     )
     print(f"{replica.name}: follows {primary.name}")
 

@@ -125,7 +125,11 @@ def slurm_conf(mine, controller, compute):
 def munge_key(controller):
     """The key in base64: the one that the controller has, or a new one."""
     known = controller.run(["base64", "-w0", KEY], check=False)
-    return known.stdout if known.ok and known.stdout else base64.b64encode(secrets.token_bytes(1024)).decode()
+    return (
+        known.stdout
+        if known.ok and known.stdout
+        else base64.b64encode(secrets.token_bytes(1024)).decode()
+    )
 
 
 @task

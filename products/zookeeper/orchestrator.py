@@ -21,7 +21,7 @@ echo "$1" >{DATA}/myid
 cat >{CONFIG}.new
 if cmp -s {CONFIG}.new {CONFIG}; then rm {CONFIG}.new; else mv {CONFIG}.new {CONFIG}; echo changed; fi
 """
-STOP = f"""
+STOP = """
 pids=$(pidof java) || exit 0
 kill $pids
 for _ in $(seq 100); do pidof java >/dev/null || exit 0; sleep 0.1; done
@@ -31,7 +31,8 @@ kill -9 $pids
 RUN = f"""
 set -eu
 pidof java >/dev/null && exit 0
-setsid runuser -u zookeeper -- java -Xmx"$1"m -XX:TieredStopAtLevel=1 -Dzookeeper.admin.enableServer=false \
+setsid runuser -u zookeeper -- java -Xmx"$1"m -XX:TieredStopAtLevel=1 \
+    -Dzookeeper.admin.enableServer=false \
     -cp /etc/zookeeper/conf:/usr/share/java/zookeeper.jar {MAIN} {CONFIG} \
     </dev/null >/var/log/zookeeper/console.log 2>&1 &
 """

@@ -93,7 +93,13 @@ def _release() -> str:
 def _sources() -> list[tuple[str, str, str]]:
     """Mirror, suite and component of each package list that this host's apt reads of its release."""
     listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(SITE) $(RELEASE) $(COMPONENT)",
+            "Created-By: Packages",
+        ],
         capture_output=True,
         text=True,
         check=True,
