@@ -99,6 +99,13 @@ class KeyValueStore:
         entries = [] if answer is None else json.loads(answer)
         return {entry["Key"]: _text(entry["Value"]) for entry in entries}
 
+    def names(self, key: str) -> list[str]:
+        """Returns the names just below a key."""
+        prefix = key.lstrip("/") + "/"
+        answer = self._ask("GET", prefix, {"keys": "true", "separator": "/"})
+        found = [] if answer is None else json.loads(answer)
+        return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
+
     def set(self, key: str, value: Any) -> None:
         """Stores a value, as text."""
         self._ask("PUT", key, body=_written(value).encode())
@@ -142,7 +149,9 @@ def _request(
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
-            if method == "POST" or time.monotonic() > patience:
+            # A certificate that is wrong stays so.
+            wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+            if wrong or method == "POST" or time.monotonic() > patience:
                 raise RegistryError(f"{method} {url}: {getattr(error, 'reason', error)}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
@@ -288,13 +297,7 @@ class _Record:
 
     def _members(self, kind: str) -> list[str]:
         """Returns the names of what there is of a kind, in order: node2 before node10."""
-        start = f"{self._dn}/{kind}/"
-        names = {
-            rest.partition("/")[0]
-            for key in _store().tree(f"{self._dn}/{kind}")
-            if key.startswith(start) and (rest := key[len(start) :])
-        }
-        return sorted(names, key=_natural)
+        return sorted(set(_store().names(f"{self._dn}/{kind}")), key=_natural)
 
     def _parent(self, kind: str) -> str:
         return self._dn.rpartition(f"/{kind}/")[0]
