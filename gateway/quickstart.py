@@ -1,8 +1,9 @@
 """``bin/quickstart``: a gateway on the embedded local Mesos, and a sample job brought up on it.
 
 Starts the gateway as a child process with ``--master=local``, submits ``examples/hello.aurora``,
-shows its instances reach RUNNING, prints what to try with curl and serves until Ctrl-C. Arguments
-are handed to the gateway. Nothing is left behind: state and sandboxes are in a temporary directory.
+shows its instances reach RUNNING, registers the product ``products/reference``, prints what to try
+with curl and serves until Ctrl-C. Arguments are handed to the gateway. Nothing is left behind: state
+and sandboxes are in a temporary directory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "hello.aurora"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "hello.aurora"
+PRODUCT = ROOT / "products" / "reference"
 KEY = "devcluster/www-data/prod/hello"
 IMAGE = "mesos-gateway/sample:latest"
 STARTED_WITHIN = 60.0
@@ -40,6 +43,16 @@ The gateway serves on {url} until Ctrl-C. Try, in another terminal:
   curl -s -X DELETE '{url}/alpha/jobs/{key}?shards=2'  # kills one shard
   curl -s -X DELETE {url}/alpha/jobs/{key}          # kills them all
   curl -sN {url}/alpha/events                                                # what happens, live
+
+A cluster of the product reference, which is registered: launched, looked at, deleted.
+
+  curl -s -X POST -d '{{"size": 2}}' {url}/bigdata/api/v1/products/reference/1.0.0
+  curl -s {url}/bigdata/api/v1/clusters
+  curl -s {url}/bigdata/api/v1/clusters/anonymous/reference/1.0.0/1/nodes
+  curl -s {url}/bigdata/api/v1/clusters/anonymous/reference/1.0.0/1/orchestrator_stdout
+  curl -s -X DELETE {url}/bigdata/api/v1/clusters/anonymous/reference/1.0.0/1
+
+Documents of that API name the port 5000: bin/quickstart --port 5000 serves there.
 """
 
 
@@ -150,6 +163,15 @@ def request(method: str, url: str, body: bytes | None = None) -> Any:
         raise QuickstartFailed(f"{method} {url}: {error}") from error
 
 
+def register_product(url: str) -> None:
+    """Registers the product that a cluster can be launched of."""
+    command = [sys.executable, "-m", "gatewayctl", "--url", url, "product", "put", str(PRODUCT)]
+    put = subprocess.run(command, capture_output=True, text=True, check=False)
+    if put.returncode:
+        raise QuickstartFailed(f"the product {PRODUCT} was not registered: {put.stderr.strip()}")
+    say(f"\n$ gatewayctl product put {PRODUCT.relative_to(ROOT)}\n{put.stdout.strip()}")
+
+
 def submit_sample(url: str) -> None:
     """Submits the sample job and shows each transition until all its instances are RUNNING."""
     say(f"\n$ curl -X PUT --data-binary @examples/hello.aurora {url}/alpha/jobs/{KEY}")
@@ -192,6 +214,7 @@ def serve(arguments: Sequence[str]) -> int:
         try:
             url = gateway.wait_listening(STARTED_WITHIN)
             submit_sample(url)
+            register_product(url)
             say(_TRY.format(url=url, key=KEY))
             return gateway.wait()
         except KeyboardInterrupt:

@@ -275,6 +275,10 @@ class _Plain:
         entries = [msgspec.structs.replace(e, key=e.key.removeprefix("x/")) for e in found.entries]
         return msgspec.structs.replace(found, entries=entries)
 
+    def keys(self, reader: Any, key: str, separator: str = "") -> Any:
+        names, index = self._values.keys(reader, f"x/{key}", separator)
+        return [name.removeprefix("x/") for name in names], index
+
     def put(self, reader: Any, key: str, value: bytes, *, cas: int | None = None) -> bool:
         return self._values.put(reader, f"x/{key}", value, cas=cas)
 
