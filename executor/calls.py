@@ -178,10 +178,11 @@ class Calls:
             if state.final and not state.chunks:
                 self._forget(fetch.call)
             return actions
-        # The Run may be what was lost: then it comes again.
-        if fetch.after <= 0:
-            return []
-        return [Send(_refusal(fetch.call, fetch.after, "this executor knows nothing of this call"))]
+        # Who fetches has heard of chunk 0.
+        number = max(0, fetch.after)
+        return [
+            Send(_refusal(fetch.call, number, "this executor knows nothing of this call (any more)"))
+        ]
 
     def _cancel(self, call: str) -> list[Action]:
         state = self._calls.get(call)

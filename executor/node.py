@@ -18,7 +18,9 @@ from executor.task import Attachment, Node, NodeFile, TaskPayload
 
 # Docker writes these itself, over whatever the image has there.
 _DOCKERS_OWN = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
-_HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*")
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*"
+)
 _VARIABLE = re.compile(r"[^=\0]+")
 _WAIT_SECS = 30
 

@@ -117,9 +117,12 @@ def build_clusters(
     stack.callback(registry.close)
     remote = Remote(service)
     stack.callback(remote.close)
+    runner = ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids))
+    if (problem := runner.problem()) is not None:
+        log.warning("%s", problem)
     provider = ProductProvider(
         store,
-        ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids)),
+        runner,
         _addresses(options),
         term.sign,
         mirror=_mirror(options, store, registry, stack),

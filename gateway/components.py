@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from framework.clock import Clock
 from framework.core.settings import Settings
 from framework.lease import Always, Permit
 from framework.local.launcher import LocalMesos
+from framework.local.options import DISK_PATH
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
 from framework.mesos.masters import ZooKeeperUrl
@@ -175,7 +178,14 @@ def _service(
     executor.check()
     storage = Storage(options.state)
     stack.callback(storage.close)
-    master = _local_mesos(options, stack) if options.master == "local" else options.master
+    master = options.master
+    if master == "local":
+        local = _local_mesos(options, stack)
+        master = local.start()
+        if options.disk_path is None:
+            executor = msgspec.structs.replace(
+                executor, disk_path=str(local.work_dir.absolute() / DISK_PATH)
+            )
     clock = Clock()
 
     def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
@@ -196,7 +206,7 @@ def _service(
     return service
 
 
-def _local_mesos(options: Options, stack: contextlib.ExitStack) -> str:
+def _local_mesos(options: Options, stack: contextlib.ExitStack) -> LocalMesos:
     local = LocalMesos(
         options.local_agents,
         options.local_resources,
@@ -204,7 +214,7 @@ def _local_mesos(options: Options, stack: contextlib.ExitStack) -> str:
         options.local_work_dir,
     )
     stack.callback(local.stop)
-    return local.start()
+    return local
 
 
 def framework_settings(options: Options) -> FrameworkSettings:
@@ -249,4 +259,5 @@ def executor_settings(options: Options) -> ExecutorSettings:
         task_user=options.task_user,
         default_image=options.default_image,
         pull_policy=pull_policy,
+        disk_path=options.disk_path or ExecutorSettings().disk_path,
     )

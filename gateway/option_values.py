@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from framework.mesos.executors import check_disk_path
 from framework.mesos.masters import Address, ZooKeeperUrl, parse_master
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
@@ -147,6 +148,14 @@ def master(value: str) -> str:
             parse_master(value)
         except Invalid as error:
             raise ValueError(str(error)) from None
+    return value
+
+
+def disk_path(value: str) -> str:
+    try:
+        check_disk_path(value)
+    except Invalid as error:
+        raise ValueError(str(error)) from None
     return value
 
 

@@ -346,6 +346,14 @@ class Options:
         read=values.choice("always", "missing", "never"),
         shows="always|missing|never",
     )
+    disk_path: str | None = _option(
+        None,
+        "where agents have their data disks; {disk} and {hostname} are filled in (default: "
+        "/data/{disk}; the embedded Mesos has its own)",
+        group="Tasks",
+        read=values.disk_path,
+        shows="PATH",
+    )
     aurora_command: str = _option(
         "aurora", "the aurora client to run", group="External", read=values.text, shows="PATH"
     )

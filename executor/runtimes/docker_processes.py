@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -16,8 +17,9 @@ from executor.runtimes.docker_options import SANDBOX, command_of
 from executor.sweep import CALL_VARIABLE, kill_marked
 
 _CHECK_OUTPUT = 200
-# How long (seconds) the rest of a command's output is waited for after its end.
+# How long (seconds) the rest of a command's output is waited for: since some came last, and altogether.
 _REST = 2.0
+_LONGEST_REST = 30.0
 # Kills the processes whose environment holds "$0".
 _KILL_SCRIPT = [
     "/bin/sh",
@@ -107,10 +109,14 @@ def run_command(
     except (Down, Refused, NoSuchThing) as error:
         return CommandEnd(None, f"the command cannot be run: {error}")
 
+    read_last = time.monotonic()
+
     def read() -> None:
+        nonlocal read_last
         try:
             for stream, data in frames:
                 output("stderr" if stream == "stderr" else "stdout", data)
+                read_last = time.monotonic()
         except (Down, Refused) as error:
             logger.debug("output of a command: %s", error)
 
@@ -122,8 +128,10 @@ def run_command(
             _kill(docker, container, process, mark, command.user)
             why = "was cancelled" if cancelled.is_set() else f"did not end within {command.timeout:g} s"
             end = CommandEnd(None, f"the command {why}, and was killed")
-        # What it has left behind may hold its output open.
-        reader.join(_REST)
+        # What it has left behind may hold its output open, and even go on writing.
+        since, until = time.monotonic(), time.monotonic() + _LONGEST_REST
+        while reader.is_alive() and time.monotonic() < min(max(since, read_last) + _REST, until):
+            reader.join(0.1)
         return end
     except (Down, Refused, NoSuchThing) as error:
         return CommandEnd(None, f"the command cannot be followed: {error}")
@@ -165,8 +173,11 @@ def _kill(docker: DockerApi, container: str, process: str, mark: str, user: str 
     if about.get("Running"):
         # We do not see the container's processes, or may not signal them.
         argv = [*_KILL_SCRIPT, f"{CALL_VARIABLE}={mark}"]
-        for _ in docker.exec_start(docker.exec_create(container, argv, user=user or "")):
-            pass
+        with contextlib.closing(
+            docker.exec_start(docker.exec_create(container, argv, user=user or ""))
+        ) as frames:
+            for _ in frames:
+                pass
         signal_exec(docker, container, int(about.get("Pid") or 0), signal.SIGKILL)
 
 

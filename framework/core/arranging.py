@@ -1,8 +1,9 @@
 """Where the tasks of a gang could go, all at the same time. Pure: what is offered is not touched.
 
-To fit things into bins is hard, so this tries three ways that are quick: spread out first, as single
+To fit things into bins is hard, so this tries a few ways that are quick: spread out first, as single
 tasks are placed; then packed, each task where it leaves least; then each into the first agent that
-takes it. Whatever has the fewest places to choose from comes first, and the largest among equals.
+takes it. Whatever has the fewest places to choose from comes first, and the largest among equals; in
+the last way just the largest, which is first-fit decreasing.
 """
 
 from __future__ import annotations
@@ -67,12 +68,13 @@ def arrange(
         fitting.append((part, [room for room in rooms if matcher.fits(room)]))
     if whole and not all(there for _, there in fitting):
         return Arrangement((), looks)
-    fitting.sort(key=lambda pair: _order(pair[0].ask, len(pair[1])))
+    fitting.sort(key=lambda pair: _size(pair[0].ask))
+    by_choice = sorted(fitting, key=lambda pair: _order(pair[0].ask, len(pair[1])))
     wanted = sum(len(part.tasks) for part in parts)
     best: list[Place] = []
-    for way in (_spread, _pack, _first):
+    for order, way in ((by_choice, _spread), (by_choice, _pack), (by_choice, _first), (fitting, _first)):
         attempt = _Attempt(crowd, running, way)
-        for part, there in fitting:
+        for part, there in order:
             if not attempt.put(part, there) and whole:
                 break
         looks += attempt.looks
@@ -84,13 +86,18 @@ def arrange(
 
 
 def _order(ask: Ask, choices: int) -> tuple[float, ...]:
-    """Those that name what they need, those with fewest places to choose from, then the largest."""
+    """Those that name what they need, those with fewest places to choose from; size breaks ties."""
     need = ask.config.resources
     named = bool(need.disk_names) or any(
         c.attribute == HOST and c.kind == "value" and not c.negated for c in ask.config.constraints
     )
-    size = need.cpus + need.mem_mb / 4096.0
-    return not named, choices, -need.data_disks, -need.gpus, -size
+    return not named, choices, -need.data_disks, -need.gpus
+
+
+def _size(ask: Ask) -> float:
+    """The larger, the lower."""
+    need = ask.config.resources
+    return -(need.cpus + need.mem_mb / 4096.0)
 
 
 # The better place is the lower one. The number of the job's tasks there, and what is free there.

@@ -9,22 +9,20 @@ import msgspec
 from framework.core.commands import CommandDesk, check_config, check_spec
 from framework.core.lifecycle import Lifecycle
 from framework.core.messages import CreateGang, GangChange, ResizeGang
-from framework.core.settings import Settings
 from framework.core.state import JobRecord, State
 from framework.model.errors import Conflict, Invalid
 from framework.model.jobs import JobKey, TaskConfig, format_instances
 from framework.model.tasks import TaskState
 
+# Numbers of instances may have gaps, so they may be larger than a job's size; Aurora has 32 bits.
+_MOST = 2**31 - 1
 
-def check_configs(key: JobKey, configs: Mapping[int, TaskConfig], settings: Settings) -> None:
+
+def check_configs(key: JobKey, configs: Mapping[int, TaskConfig]) -> None:
     """Raises :class:`Invalid` for instance numbers or configs that cannot be."""
-    wrong = [i for i in configs if not 0 <= i < settings.max_instances]
-    if wrong:
-        raise Invalid(
-            f"job {key} has no instance {min(wrong) if min(wrong) < 0 else max(wrong)}: "
-            f"the numbers go from 0 to {settings.max_instances - 1}"
-        )
-    for config in configs.values():
+    for instance, config in configs.items():
+        if not 0 <= instance <= _MOST:
+            raise Invalid(f"job {key} has no instance {instance}: the numbers go from 0 to {_MOST}")
         check_config(key, config)
 
 
@@ -44,7 +42,7 @@ class GangDesk:
             raise Invalid(f"job {key} has no instances; a gang has at least one")
         spec = msgspec.structs.replace(command.spec, instances=len(configs))
         check_spec(spec, self._settings)
-        check_configs(key, configs, self._settings)
+        check_configs(key, configs)
         self._desk.begin_job(spec, configs, command)
         return GangChange(*self._add(key, configs, f"created by {command.user}"))
 
@@ -73,7 +71,7 @@ class GangDesk:
         key = command.key
         if not add and not command.remove:
             raise Invalid(f"the change of {key} names no instances: neither to add nor to remove")
-        check_configs(key, add, self._settings)
+        check_configs(key, add)
         active = sorted(i for i in add if i in record.active)
         if active:
             raise Conflict(

@@ -88,11 +88,6 @@ class Ask(msgspec.Struct, frozen=True):
     agent_id: str = ""
     book: DiskBook | None = None
 
-    @property
-    def has_disks(self) -> bool:
-        """Whether :func:`disk_vetoes` may have something to say."""
-        return self.home is not None or bool(self.config.resources.data_disks)
-
     def is_home(self, room: Room) -> bool:
         """Whether the task, as far as its home goes, may run there."""
         if self.home is None:
@@ -212,8 +207,8 @@ class Matcher:
 
     def __init__(self, ask: Ask, crowd: Crowd) -> None:
         self._ask = ask
-        self._disks = ask.has_disks
         need = ask.config.resources
+        self._disks = ask.home is not None or bool(need.data_disks)
         self._need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
         self._more = (ask.executor_cpus, ask.executor_mem)
         self._ports = len(need.ports)
@@ -313,10 +308,11 @@ def take(ask: Ask, room: Room, cursor: int) -> Taken:
         room.gpus = round(room.gpus - gpus, 3)
     room.has_executor = True
     disks: tuple[str, ...] = ()
-    if ask.has_disks:
-        disks = choose(ask.disks(room), ask.config.resources, ask.home)
+    need = ask.config.resources
+    if need.data_disks or ask.home is not None:
+        disks = choose(ask.disks(room), need, ask.home)
         room.disks = room.disks.difference(disks)
-    names = ask.config.resources.ports
+    names = need.ports
     if not names:
         return Taken({}, cursor, disks)
     numbers = choose_ports(room.ports, len(names), cursor)

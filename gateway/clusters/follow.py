@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from framework.core.messages import InstanceState, JobView
-from framework.model.tasks import TaskState
+from framework.model.tasks import Task, TaskState
 from gateway.clusters.course import stage_of, tasks_of
 from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, NodeStatus, Phase
 
@@ -22,9 +22,9 @@ def follow(cluster: Cluster, view: JobView | None, at: float) -> tuple[Cluster, 
     for node in cluster.nodes:
         state = states.get(node.index)
         now = node if state is None else _follow(node, state)
-        if now != node:
+        if now != node and state is not None:
             now = msgspec.structs.replace(now, updated_at=at)
-            text = _story(node, now)
+            text = _story(node, now, state.task, view)
             if text:
                 events.append(_event(cluster, now, text, at))
         nodes.append(now)
@@ -70,17 +70,23 @@ def _follow(node: NodeRecord, state: InstanceState) -> NodeRecord:
     )
 
 
-def _story(before: NodeRecord, now: NodeRecord) -> str:
+def _story(before: NodeRecord, now: NodeRecord, task: Task, view: JobView) -> str:
     if now.status is NodeStatus.RUNNING:
         if before.status is not NodeStatus.RUNNING or before.task_id != now.task_id:
             again = " again" if before.status is not NodeStatus.QUEUED else ""
             return f"runs{again} on {now.host}"
         return ""
     if now.status is not before.status:
-        return f"has stopped: {now.reason}" if now.reason else "has stopped"
-    if before.task_id not in (None, now.task_id):
-        return f"is tried again: {before.reason or now.reason}"
+        why = now.reason if before.task_id == now.task_id else _last_words(before.task_id, view)
+        return f"has stopped: {why}" if why else "has stopped"
+    if before.task_id not in (None, now.task_id) and task.is_active:
+        return f"is tried again: {_last_words(before.task_id, view)}"
     return ""
+
+
+def _last_words(task_id: str | None, view: JobView) -> str:
+    ended = next((task for task in view.history if task.task_id == task_id), None)
+    return (ended.events[-1].message if ended is not None else "") or "it has ended"
 
 
 def _event(cluster: Cluster, node: NodeRecord, text: str, at: float) -> ClusterEvent:

@@ -183,5 +183,11 @@ def _is_open_to_all(path: str) -> bool:
 
 def _give(directory: Path, uid: int) -> None:
     """Makes a directory and what is in it the user's; nobody else has put anything there yet."""
-    for place in (directory, *directory.rglob("*")):
-        os.chown(place, uid, uid, follow_symlinks=False)
+    try:
+        for place in (directory, *directory.rglob("*")):
+            os.chown(place, uid, uid, follow_symlinks=False)
+    except OSError as error:
+        raise Unavailable(
+            f"the gateway is root, but may not give files to the user {uid} of a script "
+            f"({error.strerror}); --orchestrator-uids names users that exist here"
+        ) from None

@@ -111,7 +111,7 @@ class KeyValues:
                 found |= _entries(product_entries(product), revision)
         if _may_lie_below(prefix, _CLUSTERS):
             for cluster in self._clusters(reader, prefix):
-                found |= _entries(cluster_entries(cluster), cluster.revision)
+                found |= _entries(cluster_entries(cluster, prefix), cluster.revision)
         kept = self._store.kv.list(prefix) if tree else [self._store.kv.get(prefix)]
         for entry in kept:
             if entry is not None and _may_read_kept(reader, entry.key):
@@ -221,7 +221,7 @@ class KeyValues:
             self._write_through(cluster, key, None)
             return
         changed = cluster
-        for name in cluster_entries(cluster):
+        for name in cluster_entries(cluster, key):
             if name.startswith(key):
                 try:
                     changed = written(changed, name[len(cluster.key) + 1 :], None) or changed

@@ -20,14 +20,17 @@ from gateway.clusters.rendering import cluster_id_of
 _LONGEST_STATUS = 200
 
 
+def phase_words(cluster: Cluster) -> str:
+    """Returns how far a cluster is in the contract's words: which half of a launch has failed is one."""
+    if cluster.phase is not Phase.FAILED:
+        return cluster.phase.value
+    early = cluster.failed_in in (None, Phase.REGISTERED, Phase.SCHEDULING)
+    return "error during scheduling" if early else "error during configuration"
+
+
 def status_of(cluster: Cluster) -> str:
-    """Returns a cluster's status in the contract's words, unless its script has said another."""
-    if cluster.phase is Phase.FAILED:
-        early = cluster.failed_in in (None, Phase.REGISTERED, Phase.SCHEDULING)
-        return "error during scheduling" if early else "error during configuration"
-    if cluster.said and cluster.phase is Phase.READY:
-        return cluster.said
-    return cluster.phase.value
+    """Returns a cluster's status as the registry has it: what its script has said, once it is ready."""
+    return cluster.said if cluster.said and cluster.phase is Phase.READY else phase_words(cluster)
 
 
 def text_of(value: Any) -> str:
@@ -46,8 +49,11 @@ def text_of(value: Any) -> str:
 # -- clusters --
 
 
-def cluster_entries(cluster: Cluster) -> dict[str, str]:
-    """Returns the keys of a cluster, each with what stands there."""
+def cluster_entries(cluster: Cluster, below: str = "") -> dict[str, str]:
+    """Returns the keys of a cluster, each with what stands there.
+
+    ``below``: only those that begin with it are of interest; others may be left out.
+    """
     top = {
         "name": cluster.name or cluster.key.rpartition("/")[2],
         "dn": cluster.key,
@@ -64,11 +70,20 @@ def cluster_entries(cluster: Cluster) -> dict[str, str]:
     entries = {f"{cluster.key}/{name}": text_of(value) for name, value in top.items()}
     for node in cluster.nodes:
         prefix = f"{cluster.key}/nodes/{node.name}"
+        if not _can_begin(prefix, below):
+            continue
         entries |= {f"{prefix}/{name}": text for name, text in _node(cluster, node)}
     for service in cluster.services:
         prefix = f"{cluster.key}/services/{service.name}"
+        if not _can_begin(prefix, below):
+            continue
         entries |= {f"{prefix}/{name}": text for name, text in _service(service)}
     return entries
+
+
+def _can_begin(prefix: str, below: str) -> bool:
+    """Whether a key under ``prefix/`` can begin with ``below``."""
+    return below.startswith(f"{prefix}/") or f"{prefix}/".startswith(below)
 
 
 def _node(cluster: Cluster, node: NodeRecord) -> Iterator[tuple[str, str]]:
@@ -176,7 +191,7 @@ def written(cluster: Cluster, rest: str, text: str | None) -> Cluster | None:
         return _write_node(cluster, parts[1], parts[2:], text)
     if parts[0] == "services" and len(parts) > 2:
         return _write_service(cluster, parts[1], parts[2:], text)
-    if f"{cluster.key}/{rest}" in cluster_entries(cluster):
+    if f"{cluster.key}/{rest}" in cluster_entries(cluster, f"{cluster.key}/{rest}"):
         raise _known_better(rest)
     return None
 
@@ -193,7 +208,7 @@ def _write_node(cluster: Cluster, name: str, rest: list[str], text: str | None) 
             properties = {k: v for k, v in node.spec.properties.items() if k != rest[0]}
         spec = msgspec.structs.replace(node.spec, properties=dict(properties))
         changed = msgspec.structs.replace(node, spec=spec)
-    elif f"{cluster.key}/nodes/{name}/{'/'.join(rest)}" in cluster_entries(cluster):
+    elif (key := f"{cluster.key}/nodes/{name}/{'/'.join(rest)}") in cluster_entries(cluster, key):
         raise _known_better(f"nodes/{name}/{'/'.join(rest)}")
     else:
         return None

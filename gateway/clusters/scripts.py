@@ -91,6 +91,8 @@ class ScriptRunner:
             base.mkdir(parents=True, exist_ok=True, mode=0o711)
             if base.lstat().st_uid != os.geteuid() or base.is_symlink():
                 raise Unavailable(f"the directory {base} for scripts belongs to somebody else")
+            # Every script's user passes through it, whatever the umask is; what is in it is not listed.
+            base.chmod(0o711)
         except OSError as error:
             raise Unavailable(f"the directory {base} for scripts cannot be made: {error}") from None
         return base.resolve()

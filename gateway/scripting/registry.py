@@ -26,7 +26,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "Cluster",
@@ -60,6 +60,18 @@ class KeyDoesNotExist(RegistryError, AttributeError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class Finished(NamedTuple):
+    """How a command has ended, and what it has put out."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+
 class CommandFailed(RegistryError):
     """A command in a node has ended with a status other than 0."""
 
@@ -86,6 +98,13 @@ class KeyValueStore:
         answer = self._ask("GET", f"{key}/", {"recurse": "true"})
         entries = [] if answer is None else json.loads(answer)
         return {entry["Key"]: _text(entry["Value"]) for entry in entries}
+
+    def names(self, key: str) -> list[str]:
+        """Returns the names just below a key."""
+        prefix = key.lstrip("/") + "/"
+        answer = self._ask("GET", prefix, {"keys": "true", "separator": "/"})
+        found = [] if answer is None else json.loads(answer)
+        return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
 
     def set(self, key: str, value: Any) -> None:
         """Stores a value, as text."""
@@ -130,7 +149,9 @@ def _request(
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
-            if method == "POST" or time.monotonic() > patience:
+            # A certificate that is wrong stays so.
+            wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+            if wrong or method == "POST" or time.monotonic() > patience:
                 raise RegistryError(f"{method} {url}: {getattr(error, 'reason', error)}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
@@ -276,13 +297,7 @@ class _Record:
 
     def _members(self, kind: str) -> list[str]:
         """Returns the names of what there is of a kind, in order: node2 before node10."""
-        start = f"{self._dn}/{kind}/"
-        names = {
-            rest.partition("/")[0]
-            for key in _store().tree(f"{self._dn}/{kind}")
-            if key.startswith(start) and (rest := key[len(start) :])
-        }
-        return sorted(names, key=_natural)
+        return sorted(set(_store().names(f"{self._dn}/{kind}")), key=_natural)
 
     def _parent(self, kind: str) -> str:
         return self._dn.rpartition(f"/{kind}/")[0]
@@ -362,28 +377,31 @@ class Node(_Record):
     def run(
         self,
         command: str | Sequence[str],
-        stdin: str | bytes | None = None,
+        input: str | bytes | None = None,
         timeout: float = 60.0,
-        check: bool = False,
-    ) -> tuple[int, str, str]:
+        check: bool = True,
+    ) -> Finished:
         """Runs a command in the node - in its container, or beside its processes - as root.
 
-        A text is a shell's command line, a list the words of a command. Returns the status, what
-        it has put out, and what it has put out as errors; with ``check``, a status other than 0 is a
-        :class:`CommandFailed`. ``timeout`` in seconds. Needs no SSH.
+        A text is a shell's command line, a list the words of a command, ``input`` what it reads. A
+        status other than 0 is a :class:`CommandFailed` unless ``check`` is False; so is a command that
+        did not run, or did not end by itself within ``timeout`` seconds. Needs no SSH.
         """
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         body: dict[str, Any] = {"argv": argv, "timeout": timeout}
-        if stdin is not None:
-            body["stdin"] = stdin.decode() if isinstance(stdin, bytes) else stdin
+        if input is not None:
+            body["stdin"] = input.decode() if isinstance(input, bytes) else input
         answer = _gateway(f"{self._dn}/exec", body, timeout + 60.0)
-        code, out, err = int(answer["code"]), str(answer["stdout"]), str(answer["stderr"])
-        if check and code != 0:
-            shown = command if isinstance(command, str) else shlex.join(command)
+        shown = command if isinstance(command, str) else shlex.join(command)
+        if answer["code"] is None:
+            raise CommandFailed(f"{shown!r} in {self._dn}: {answer['problem']}")
+        done = Finished(int(answer["code"]), str(answer["stdout"]), str(answer["stderr"]))
+        if check and not done.ok:
             raise CommandFailed(
-                f"{shown!r} ended with status {code} in {self._dn}: {err.strip() or out.strip()}"
+                f"{shown!r} ended with status {done.code} in {self._dn}: "
+                f"{done.stderr.strip() or done.stdout.strip()}"
             )
-        return code, out, err
+        return done
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Writes a file into the node, with the directories above it."""
@@ -391,7 +409,7 @@ class Node(_Record):
         directory = shlex.quote(os.path.dirname(path) or "/")
         script = f"mkdir -p {directory} && cat > {where}.new && chmod {mode:o} {where}.new"
         script += f" && mv {where}.new {where}"
-        self.run(script, stdin=text, check=True)
+        self.run(script, input=text)
 
     def connection(self, user: str = "root", **arguments: Any) -> Any:
         """Returns a ``fabric.Connection`` to the node: with the cluster's key, and to nobody else.

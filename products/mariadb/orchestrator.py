@@ -11,7 +11,7 @@ import registry
 from fabric import task
 
 SETTINGS = "/etc/mysql/mariadb.conf.d/60-cluster.cnf"
-PASSWORD = "/var/lib/mysql/.replication"
+REPLICATION = "/var/lib/mysql/.replication"
 
 INSTALL = """
 set -eu
@@ -22,13 +22,23 @@ chown mysql:mysql /var/lib/mysql
 RUN = """
 set -eu
 mariadb-admin ping >/dev/null 2>&1 && exit 0
-install -d -o mysql -g mysql /run/mysqld
+install -d -o mysql -g mysql /run/mysqld /var/log/mysql
 setsid mariadbd --user=mysql </dev/null >/var/log/mysql/console.log 2>&1 &
 for _ in $(seq 300); do
     mariadb-admin ping >/dev/null 2>&1 && exit 0
+    kill -0 $! 2>/dev/null || break
     sleep 0.2
 done
 tail -n 20 /var/log/mysql/console.log >&2
+exit 1
+"""
+FOLLOWS = r"""
+for _ in $(seq 150); do
+    said=$(mariadb -e 'SHOW SLAVE STATUS\G')
+    case $said in *'Slave_IO_Running: Yes'*'Slave_SQL_Running: Yes'*) exit 0 ;; esac
+    sleep 0.2
+done
+echo "$said" | grep Last_ >&2
 exit 1
 """
 STOP = "if mariadb-admin ping >/dev/null 2>&1; then mariadb-admin shutdown; fi"
@@ -39,12 +49,12 @@ def cluster():
 
 
 def members(mine, name):
-    return next((list(service.nodes) for service in mine.services if service.name == name), [])
+    return mine.service(name).nodes
 
 
 def sql(node, statements):
     """Runs SQL as root; the statements are no words of a command line, that all could read."""
-    return node.run(["mariadb", "--batch", "--skip-column-names"], input=statements).stdout
+    node.run(["mariadb", "--batch"], stdin=statements, check=True)
 
 
 def address(node):
@@ -71,30 +81,26 @@ def settings(node, number, replica, most):
     return "\n".join([*lines, "[client]", "socket = /run/mysqld/mysqld.sock", ""])
 
 
-def put(node, path, text, mode="0644"):
-    node.run(["sh", "-c", 'umask 077 && cat >"$1" && chmod "$2" "$1"', "sh", path, mode], input=text)
-
-
 def bring_up(node, number, replica, most):
-    put(node, SETTINGS, settings(node, number, replica, most))
-    node.run(INSTALL)
-    node.run(RUN)
+    node.put(SETTINGS, settings(node, number, replica, most))
+    node.run(INSTALL, check=True)
+    node.run(RUN, timeout=120, check=True)
     node.status = "running"
     print(f"{node.name}: MariaDB runs at {address(node)}:3306")
 
 
 def replication_password(primary):
     """The password; made the first time. It never leaves the nodes and this script."""
-    known = primary.run(["cat", PASSWORD], check=False)
-    if known.ok:
-        return known.stdout.strip()
+    code, known, _ = primary.run(["cat", REPLICATION])
+    if code == 0:
+        return known.strip()
     password = secrets.token_hex(24)
     sql(
         primary,
         f"CREATE OR REPLACE USER replication@'%' IDENTIFIED BY '{password}';\n"
         "GRANT REPLICATION SLAVE ON *.* TO replication@'%';\n",
     )
-    put(primary, PASSWORD, password, "0600")
+    primary.put(REPLICATION, password, 0o600)
     return password
 
 
@@ -108,18 +114,12 @@ def follow(replica, primary, password):
             "MASTER_CONNECT_RETRY=2;\n"
             "START SLAVE;\n",
         )
-    replica.run(
-        "for _ in $(seq 150); do"
-        " said=$(mariadb -e 'SHOW SLAVE STATUS\\G');"
-        " case $said in *'Slave_IO_Running: Yes'*'Slave_SQL_Running: Yes'*) exit 0;; esac;"
-        " sleep 0.2;"
-        " done; echo \"$said\" | grep Last_ >&2; exit 1"
-    )
+    replica.run(FOLLOWS, check=True)
     print(f"{replica.name}: follows {primary.name}")
 
 
 def slave_status(replica):
-    return replica.run(["mariadb", "-e", "SHOW SLAVE STATUS\\G"]).stdout
+    return replica.run(["mariadb", "-e", "SHOW SLAVE STATUS\\G"], check=True)[1]
 
 
 def number_of(node):
@@ -133,7 +133,7 @@ def start(context):
     mine = cluster()
     (primary,) = members(mine, "primary")
     replicas = members(mine, "replica")
-    most = next(s.get("max_connections", 151) for s in mine.services if s.name == "primary")
+    most = mine.service("primary").get("max_connections", "151")
     bring_up(primary, number_of(primary), False, most)
     password = replication_password(primary)
     for replica in replicas:
@@ -147,7 +147,7 @@ def start(context):
 def stop(context):
     mine = cluster()
     for node in [*members(mine, "replica"), *members(mine, "primary")]:
-        node.run(STOP)
+        node.run(STOP, check=True)
         node.status = "stopped"
     for service in mine.services:
         service.status = "stopped"
@@ -163,7 +163,7 @@ def restart(context):
 def status(context):
     mine = cluster()
     for node in mine.nodes:
-        up = node.run("mariadb-admin ping", check=False).ok
+        up = node.run("mariadb-admin ping")[0] == 0
         print(f"{node.name}: {'running' if up else 'stopped'}")
         if up and node in members(mine, "replica"):
             behind = [line for line in slave_status(node).splitlines() if "Seconds_Behind" in line]

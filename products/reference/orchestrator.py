@@ -17,8 +17,9 @@ def start(context):
     mine = cluster()
     for service in mine.services:
         for node in service.nodes:
-            said = node.run(["sh", "-c", SAY, "sh", f"{service.get('greeting')}, {node.name}"])
-            print(f"{node.name}: {said.stdout.strip()}")
+            words = ["sh", "-c", SAY, "sh", f"{service.get('greeting')}, {node.name}"]
+            _, said, _ = node.run(words, check=True)
+            print(f"{node.name}: {said.strip()}")
             node.status = "running"
         service.status = "running"
 
@@ -27,7 +28,7 @@ def start(context):
 def stop(context):
     mine = cluster()
     for node in mine.nodes:
-        node.run("rm -f greeting")
+        node.run("rm -f greeting", check=True)
         node.status = "stopped"
     for service in mine.services:
         service.status = "stopped"
@@ -42,5 +43,5 @@ def restart(context):
 @task
 def status(context):
     for node in cluster().nodes:
-        there = node.run("cat greeting", check=False)
-        print(f"{node.name}: {there.stdout.strip() if there.ok else 'stopped'}")
+        code, said, _ = node.run("cat greeting")
+        print(f"{node.name}: {said.strip() if code == 0 else 'stopped'}")

@@ -70,12 +70,10 @@ def cluster():
     return registry.get_cluster(dn=os.environ["CLUSTERDN"])
 
 
-def service_of(mine, name):
-    return next(service for service in mine.services if service.name == name)
-
-
-def bash(node, script, *arguments, **more):
-    return node.run(["bash", "-c", script, "bash", *map(str, arguments)], **more)
+def bash(node, script, *arguments, stdin=None):
+    """Returns what a script has put out in a node; it has to succeed."""
+    words = ["bash", "-c", script, "bash", *map(str, arguments)]
+    return node.run(words, stdin=stdin, timeout=120, check=True)[1]
 
 
 def address(node):
@@ -85,7 +83,7 @@ def address(node):
 def slurm_conf(mine, controller, compute):
     """The configuration; it has to be the same on all nodes."""
     name = "".join(c if c.isalnum() else "-" for c in mine.dnsname or "cluster").lower()[:40]
-    partition = service_of(mine, "slurmctld").get("partition", "main")
+    partition = mine.service("slurmctld").get("partition", "main")
     lines = [
         f"ClusterName={name}",
         f"SlurmctldHost={controller.name}({address(controller)})",
@@ -124,20 +122,22 @@ def slurm_conf(mine, controller, compute):
 
 def munge_key(controller):
     """The key in base64: the one that the controller has, or a new one."""
-    known = controller.run(["base64", "-w0", KEY], check=False)
-    return known.stdout if known.ok and known.stdout else base64.b64encode(secrets.token_bytes(1024)).decode()
+    code, known, _ = controller.run(["base64", "-w0", KEY])
+    if code == 0 and known:
+        return known
+    return base64.b64encode(secrets.token_bytes(1024)).decode()
 
 
 @task
 def start(context):
     mine = cluster()
-    (controller,) = service_of(mine, "slurmctld").nodes
-    compute = list(service_of(mine, "slurmd").nodes)
+    (controller,) = mine.service("slurmctld").nodes
+    compute = mine.service("slurmd").nodes
     key = munge_key(controller)
     config = slurm_conf(mine, controller, compute)
     for node in [controller, *compute]:
-        bash(node, MUNGE, input=key)
-        bash(node, CONFIGURE, input=config)
+        bash(node, MUNGE, stdin=key)
+        bash(node, CONFIGURE, stdin=config)
     bash(controller, RUN, "slurmctld")
     for node in compute:
         bash(node, RUN, "slurmd")
@@ -146,7 +146,7 @@ def start(context):
         node.status = "running"
     for service in mine.services:
         service.status = "running"
-    print(controller.run(["sinfo", "--Node"]).stdout)
+    print(controller.run(["sinfo", "--Node"], check=True)[1])
 
 
 @task
@@ -167,6 +167,6 @@ def restart(context):
 
 @task
 def status(context):
-    (controller,) = service_of(cluster(), "slurmctld").nodes
-    said = controller.run(["sinfo", "--Node"], check=False)
-    print(said.stdout if said.ok else "stopped")
+    (controller,) = cluster().service("slurmctld").nodes
+    code, said, _ = controller.run(["sinfo", "--Node"])
+    print(said if code == 0 else "stopped")

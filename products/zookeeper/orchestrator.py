@@ -21,7 +21,7 @@ echo "$1" >{DATA}/myid
 cat >{CONFIG}.new
 if cmp -s {CONFIG}.new {CONFIG}; then rm {CONFIG}.new; else mv {CONFIG}.new {CONFIG}; echo changed; fi
 """
-STOP = f"""
+STOP = """
 pids=$(pidof java) || exit 0
 kill $pids
 for _ in $(seq 100); do pidof java >/dev/null || exit 0; sleep 0.1; done
@@ -31,7 +31,8 @@ kill -9 $pids
 RUN = f"""
 set -eu
 pidof java >/dev/null && exit 0
-setsid runuser -u zookeeper -- java -Xmx"$1"m -XX:TieredStopAtLevel=1 -Dzookeeper.admin.enableServer=false \
+setsid runuser -u zookeeper -- java -Xmx"$1"m -XX:TieredStopAtLevel=1 \
+    -Dzookeeper.admin.enableServer=false \
     -cp /etc/zookeeper/conf:/usr/share/java/zookeeper.jar {MAIN} {CONFIG} \
     </dev/null >/var/log/zookeeper/console.log 2>&1 &
 """
@@ -71,8 +72,10 @@ def ensemble(service, nodes):
     return "\n".join(lines) + "\n"
 
 
-def bash(node, script, *arguments, **more):
-    return node.run(["bash", "-c", script, "bash", *map(str, arguments)], **more)
+def bash(node, script, *arguments, stdin=None):
+    """Returns what a script has put out in a node; it has to succeed."""
+    words = ["bash", "-c", script, "bash", *map(str, arguments)]
+    return node.run(words, stdin=stdin, timeout=120, check=True)[1]
 
 
 @task
@@ -82,11 +85,11 @@ def start(context):
     nodes = sorted(service.nodes, key=number_of)
     config = ensemble(service, nodes)
     for node in nodes:
-        if "changed" in bash(node, WRITE, number_of(node), input=config).stdout:
+        if "changed" in bash(node, WRITE, number_of(node), stdin=config):
             bash(node, STOP)
         bash(node, RUN, max(64, int(float(node.mem)) // 2))
     for node in nodes:
-        print(f"{node.name}: {bash(node, WAIT).stdout.strip()}")
+        print(f"{node.name}: {bash(node, WAIT).strip()}")
         node.status = "running"
     service.status = "running"
 
@@ -110,5 +113,5 @@ def restart(context):
 @task
 def status(context):
     for node in cluster().nodes:
-        mode = bash(node, MODE, check=False).stdout.strip()
-        print(f"{node.name}: {mode or 'stopped'}")
+        _, mode, _ = node.run(["bash", "-c", MODE])
+        print(f"{node.name}: {mode.strip() or 'stopped'}")

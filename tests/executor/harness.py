@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -256,3 +257,9 @@ def marked(text: str) -> list[int]:
 
 def container(image: str, **more: Any) -> Container:
     return Container(image, **more)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

@@ -15,6 +15,7 @@ import pytest
 
 from executor import networks
 from executor.messages import Cancel, Run, encode
+from executor.runtimes import docker_processes
 from executor.runtimes.base import CannotRun, Options
 from executor.runtimes.choice import Runtimes
 from executor.runtimes.docker import DockerService
@@ -23,7 +24,8 @@ from executor.runtimes.docker_networks import NodeNetworks, remove_unused
 from executor.runtimes.zygote import Zygote
 from executor.task import Attachment, Container, DiskMount, Node, NodeFile, Parameter
 from tests.executor.docker_proxy import DOCKER
-from tests.executor.harness import Bench, eventually, marked, payload, process
+from tests.executor.harness import Bench, eventually, free_port, marked, payload, process
+from tests.executor.test_docker_runtime import containers
 
 pytestmark = pytest.mark.docker
 
@@ -88,11 +90,6 @@ def run(bench: Bench, task: str, script: str, call: str = "", **more: object) ->
     return final.code, final.problem or (out + err).decode()
 
 
-def gone(client: docker.DockerClient, task: str) -> bool:
-    filters = {"label": f"mesos-gateway.task-id={task}"}
-    return not client.containers.list(all=True, filters=filters, ignore_removed=True)
-
-
 def test_a_node_is_a_machine_of_its_own(
     bench: Bench, image: str, client: docker.DockerClient, lan: Lan, tmp_path: Path
 ) -> None:
@@ -110,9 +107,8 @@ def test_a_node_is_a_machine_of_its_own(
         ),
         environment=(("ROLE", "primary"),),
     )
-    task = payload(
-        "m1", process(UP), node=node, disk_paths=paths, container=Container(image), ports={"http": 31907}
-    )
+    more = {"disk_paths": paths, "ports": {"http": free_port()}, "container": Container(image)}
+    task = payload("m1", process(UP), node=node, **more)
     bench.launch(task)
     bench.wait("m1", "TASK_RUNNING")
     assert run(bench, "m1", "hostname; echo $ROLE $NODE_HOSTNAME $MESOS_TASK_ID") == (
@@ -134,7 +130,7 @@ def test_a_node_is_a_machine_of_its_own(
     )
     assert (tmp_path / "data/disk1/file").read_text() == "kept\n"
     assert not (tmp_path / "data/disk2/x").exists()
-    about = client.containers.list(filters={"label": "mesos-gateway.task-id=m1"})[0].attrs
+    about = containers(client, "m1")[0].attrs
     assert about["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
     assert about["HostConfig"]["PidsLimit"] == 4096
     (network,) = lan.there()
@@ -147,7 +143,7 @@ def test_a_node_is_a_machine_of_its_own(
     assert run(bench, "m1", rewrite, stdin=b"10.1.2.9\tdb9\n") == (0, "10.1.2.9\tdb9\n")
     bench.executor.kill("m1")
     bench.wait("m1", "TASK_KILLED")
-    assert gone(client, "m1")
+    assert containers(client, "m1") == []
     assert lan.there() == []
 
 
@@ -219,6 +215,19 @@ def test_a_network_that_is_another_one_is_not_used(
     assert f"another network of this agent has addresses of {wrong.subnet}" in end["message"]
     # It was not ours, so it stays.
     assert [n.name for n in lan.there()] == [networks.network_name(wanted)]
+
+
+def test_what_cannot_be_made_leaves_no_network(bench: Bench, docker_daemon: None, lan: Lan) -> None:
+    node = Node("db0", (lan.attachment(1, 5), lan.attachment(2, 5)))
+    absent = Container("mesos-gateway-test-absent:1")
+    end = bench.run(payload("l1", node=node, container=absent, pull_policy="never"))
+    assert "no such image mesos-gateway-test-absent:1 on this agent" in end["message"]
+    assert lan.there() == []
+    end = bench.run(payload("l2", node=Node("db0", disks=(DiskMount("/d"),)), container=absent))
+    assert (end["reason"], end["message"]) == (
+        "REASON_TASK_INVALID",
+        "node db0 has 1 disks, but was given 0",
+    )
 
 
 @pytest.mark.parametrize("interface", [0, 1])
@@ -300,7 +309,6 @@ def test_the_sweep_removes_networks_that_nobody_uses(
     bench.launch(payload("s1", process(UP), node=Node("db0", (used,)), container=Container(image)))
     bench.wait("s1", "TASK_RUNNING")
     NodeNetworks(runtimes.docker(), (left,), "F", 1.0).ensure()
-    assert len(lan.there()) == 2
     runtimes.docker().sweep(bench.executor._environment)
     assert [n.name for n in lan.there()] == [networks.network_name(used)]
 
@@ -340,6 +348,24 @@ def test_a_macvlan_network_and_a_port_that_the_agent_cannot_reach(
         one.executor.kill(f"v{number}")
         one.wait(f"v{number}", "TASK_KILLED")
     assert lan.there() == []
+
+
+@as_root
+def test_a_bridge_of_the_agent_is_used_and_stays(bench: Bench, image: str, lan: Lan) -> None:
+    name = f"br{lan.id}"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    try:
+        node = Node("db0", (lan.attachment(1, 5, parent=name),))
+        bench.launch(payload("b1", process(UP), node=node, container=Container(image)))
+        bench.wait("b1", "TASK_RUNNING")
+        ports = eventually(lambda: os.listdir(f"/sys/class/net/{name}/brif"))
+        assert len(ports) == 1
+        bench.executor.kill("b1")
+        bench.wait("b1", "TASK_KILLED")
+        assert lan.there() == []
+        assert os.path.isdir(f"/sys/class/net/{name}")
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
 
 
 def test_a_port_of_a_node_is_waited_for(
@@ -388,13 +414,17 @@ def test_commands_run_in_the_container(bench: Bench, up: str) -> None:
     assert (code, text) == (0, "left\n")
 
 
-@pytest.mark.parametrize("end", ["timeout", "cancel"])
+@pytest.mark.parametrize("end", ["timeout", "cancel", "elsewhere"])
 def test_a_command_that_is_ended_leaves_no_process_in_its_container(
-    bench: Bench, up: str, end: str
+    bench: Bench, up: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if end == "elsewhere":
+        # As for an executor that does not see the processes of containers.
+        monkeypatch.setattr(docker_processes, "kill_marked", lambda mark: 0)
+        monkeypatch.setattr(docker_processes, "signal_exec", lambda *_: None)
     mark = uuid.uuid4().hex
     script = f"setsid sh -c 'sleep 300; : {mark}' & (sh -c 'sleep 301; : {mark}' &); sleep 302; : {mark}"
-    timeout = 1.0 if end == "timeout" else 60.0
+    timeout = 60.0 if end == "cancel" else 1.0
     bench.executor.message(encode(Run("c1", up, ("sh", "-c", script), timeout=timeout)))
     eventually(lambda: len(marked(mark)) >= 3)
     if end == "cancel":

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+import docker.models.containers
 import pytest
 
 from executor.identity import owner_of
@@ -19,7 +21,7 @@ from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, Parameter, Volume
 from tests.executor.docker_proxy import DOCKER, DockerProxy
-from tests.executor.harness import Bench, containers, eventually, payload, process
+from tests.executor.harness import Bench, eventually, payload, process
 
 pytestmark = pytest.mark.docker
 
@@ -33,6 +35,12 @@ def client(docker_daemon: None) -> Iterator[docker.DockerClient]:
 
 def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container:
     return Container(image, parameters=tuple(Parameter(*p) for p in parameters), **more)
+
+
+def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
+    """The containers of a task of this very process: others may run the same tests on this daemon."""
+    wanted = [f"mesos-gateway.task-id={task_id}", f"mesos-gateway.owner={owner_of(os.getpid())}"]
+    return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def test_a_task_runs_in_its_image_and_leaves_no_container(
@@ -298,15 +306,16 @@ def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
     owner = owner_of(dead.pid)
     dead.kill()
     dead.wait()
-    first, second = (f"name-{os.getpid()}-{n}" for n in (1, 2))
-    names = [f"mesos-gateway-{task}" for task in (first, second)]
-    client.containers.create(image, "true", name=names[0], labels={"mesos-gateway.owner": owner})
-    other = client.containers.create(image, "true", name=names[1])
+    one, two = (f"d{n}-{uuid.uuid4().hex[:8]}" for n in (1, 2))
+    client.containers.create(
+        image, "true", name=f"mesos-gateway-{one}", labels={"mesos-gateway.owner": owner}
+    )
+    other = client.containers.create(image, "true", name=f"mesos-gateway-{two}")
     try:
-        for task in (first, second):
+        for task in (one, two):
             end = bench.run(payload(task, process("true"), container=in_image(image)))
             assert end["state"] == "TASK_FINISHED"
-        left = client.containers.list(all=True, filters={"name": names})
+        left = client.containers.list(all=True, filters={"name": f"mesos-gateway-({one}|{two})"})
         assert [c.id for c in left] == [other.id]
     finally:
         other.remove(force=True)

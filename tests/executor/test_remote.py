@@ -24,6 +24,7 @@ from tests.executor.harness import (
     ExecutorProcess,
     encoded,
     eventually,
+    free_port,
     marked,
     payload,
     process,
@@ -191,12 +192,6 @@ def test_a_disk_that_the_agent_does_not_have_is_named(bench: Bench, tmp_path: Pa
     end = bench.run(payload("n1", process("true"), node=node, disk_paths=(str(path),)))
     assert end["state"] == "TASK_FAILED"
     assert f"the agent has no {path.parent} for the data disk disk1: make it" in end["message"]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def test_a_node_is_running_once_all_of_its_ports_are_listened_on(bench: Bench) -> None:

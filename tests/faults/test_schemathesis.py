@@ -23,25 +23,59 @@ CHECKS = (
 
 
 JOB = key_of("hello")
-# Requests about the job that exists; without this nearly all are about jobs that do not.
-CONFIG = """
+# Requests about what exists; without these nearly all are about jobs and clusters that do not.
+CONFIG = {
+    "the job": """
 [parameters]
 "path.cluster" = "devcluster"
 "path.role" = "www-data"
 "path.environment" = "prod"
 "path.name" = "hello"
 "path.instance" = 0
-"""
+""",
+    "the cluster": """
+[parameters]
+"path.user" = "anonymous"
+"path.product" = "tiny"
+"path.version" = "1"
+"path.id" = "1"
+"path.node" = "n0"
+"path.verb" = "status"
+"path.network" = "lan"
+"path.address" = "10.9.0.2"
+""",
+}
+ONLY = {
+    "the job": ["--include-path-regex=^/alpha/"],
+    "the cluster": ["--include-path-regex=^/(bigdata|resources)/"],
+}
+API = "/bigdata/api/v1"
 
 
-@pytest.mark.parametrize("about", ["anything", "the job"])
+def launch(client: Client) -> None:
+    """Has a cluster of one node, and a network."""
+    for method, path, body in (
+        ("POST", f"{API}/products", b'{"name": "tiny", "version": "1"}'),
+        ("PUT", f"{API}/products/tiny/1/template", b'{"nodes": {"n0": {"cpu": 0.1, "mem": 32}}}'),
+        ("POST", f"{API}/products/tiny/1", b"{}"),
+        (
+            "POST",
+            "/resources/networks/v1/networks",
+            b'{"name": "lan", "network": "10.9.0.0/24", "addresses": ["10.9.0.2-10.9.0.9"]}',
+        ),
+    ):
+        assert client.call(method, path, body).status in (201, 202, 204)
+
+
+@pytest.mark.parametrize("about", ["anything", "the job", "the cluster"])
 def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str) -> None:
-    if about == "the job":
-        (tmp_path / "schemathesis.toml").write_text(CONFIG)
+    if about in CONFIG:
+        (tmp_path / "schemathesis.toml").write_text(CONFIG[about])
     with gateway(tmp_path, "--master=local", "--local-agents=1", "--application=thread") as server:
         client = Client(server.address)
         made = client.call("PUT", f"/alpha/jobs/{JOB}", service("hello", "sleep 600"))
         assert made.status == 201
+        launch(client)
         run = subprocess.run(
             [
                 str(Path(sys.executable).with_name("schemathesis")),
@@ -58,6 +92,7 @@ def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str
                 "--exclude-path=/alpha/events",
                 "--exclude-path-regex=/logs$",
                 "--no-color",
+                *ONLY.get(about, []),
             ],
             capture_output=True,
             text=True,

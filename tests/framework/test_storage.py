@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from executor.task import Container, Volume
+from executor.task import Attachment, Container, DiskMount, Node, NodeFile, Volume
 from framework.core.messages import (
     DeleteJob,
     DeleteTask,
@@ -28,9 +28,10 @@ from framework.core.messages import (
 )
 from framework.model.errors import Invalid
 from framework.model.jobs import Constraint, JobKey, JobSpec, Resources, TaskConfig, UpdateSettings
-from framework.model.tasks import Task, TaskEvent, TaskState
+from framework.model.tasks import Home, Task, TaskEvent, TaskState
 from framework.model.updates import InstanceAction, InstanceEvent, Update, UpdateEvent, UpdateStatus
 from framework.storage import Fenced, Storage, StorageUnavailable
+from framework.storage.records import JOB, TASK, Unpacker, fold
 from tests.postgres import Postgres
 
 KEY = JobKey("devcluster", "www-data", "prod", "hello")
@@ -131,6 +132,52 @@ def test_everything_comes_back_as_it_was(storage: Storage, opened: Callable[...,
     writes = (SaveJob(job), *map(SaveTask, tasks), SaveUpdate(update), SaveFrameworkId("f-1"))
     storage.commit(writes, storage.claim_epoch())
     assert opened().load() == Snapshot((job,), tasks, (update,), "f-1")
+
+
+def test_nodes_with_their_disks_gangs_and_homes_come_back(
+    storage: Storage, opened: Callable[..., Storage]
+) -> None:
+    config = msgspec.structs.replace(
+        a_config(),
+        resources=Resources(0.1, 16, 16, data_disks=2, disk_names=("disk7", "disk1")),
+        constraints=(Constraint("host", "limit", limit=1, among="datanode"),),
+        node=Node(
+            "n1.example",
+            networks=(Attachment("net", "10.0.0.7", "10.0.0.0/24", parent="br0"),),
+            hosts=(("n1", "10.0.0.7"),),
+            disks=(DiskMount("/data/0"), DiskMount("/data/1", "RO")),
+            files=(NodeFile("/etc/a", "text ✓", 0o600),),
+            check_ports=(22,),
+            environment=(("A", "b"),),
+        ),
+        tags=("datanode", "all"),
+        sticky=True,
+    )
+    home = Home("a0.example", ("disk7", "disk1"), "S1")
+    task = msgspec.structs.replace(a_task(0, config), disks=home.disks, gang="g-1", home=home)
+    storage.commit([SaveJob(a_job(config)), SaveTask(task)], storage.claim_epoch())
+    assert opened().load() == Snapshot((a_job(config),), (task,))
+
+
+def test_what_a_release_without_disks_and_gangs_wrote_is_read() -> None:
+    config = a_config()
+    task, job = a_task(0, config), a_job(config)
+    batch = fold([SaveTask(task), SaveJob(job)])
+
+    def without(body: str, *names: str) -> str:
+        fields = msgspec.json.decode(body)
+        return msgspec.json.encode({k: v for k, v in fields.items() if k not in names}).decode()
+
+    ((key, body),) = batch.configs.items()
+    old = msgspec.json.decode(without(body, "node", "tags", "sticky"))
+    for name in ("data_disks", "disk_names"):
+        del old["resources"][name]
+    del old["constraints"][0]["among"]
+    unpacker = Unpacker({key: msgspec.json.encode(old).decode()})
+    (row,) = batch.rows[TASK].values()
+    assert unpacker.task(without(row["body"], "disks", "gang", "home"))[0] == task
+    (row,) = batch.rows[JOB].values()
+    assert unpacker.job(row["body"])[0] == job
 
 
 def test_a_new_state_is_empty(storage: Storage) -> None:

@@ -126,6 +126,7 @@ ROUTES = (
         200,
         "ClusterEvents",
         query=("after", "limit"),
+        also=((200, _EVENTS),),
     ),
     route(
         "GET",

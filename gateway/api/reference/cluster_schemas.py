@@ -74,7 +74,7 @@ _DATA = without(
     ),
 )
 _DEFINITION = {
-    "name": _NAME,
+    "name": text(pattern=f"^{SEGMENT.pattern}$", maxLength=255),
     "description": text(),
     "bridge": text("a bridge on every agent; empty: Docker makes one"),
     "driver": text(enum=["bridge", "macvlan"]),

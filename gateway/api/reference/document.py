@@ -93,12 +93,16 @@ def _answers(route: Route) -> dict[int, dict[str, Any]]:
     if route.body:
         statuses += [413, 415]
     found = {status: _failure(status, failure) for status in statuses}
+    told: set[int] = set()
     for status, body in route.answers:
         own = _content(body)
         if status in found and status >= 400 and "/" not in body:
             content = {"anyOf": [ref(body), ref(failure)]}
             own = {"application/json": {"schema": content}}
         headers = found.get(status, {}).get("headers", {})
+        if status in told:  # it may come in one form or another
+            own = {**found[status]["content"], **own}
+        told.add(status)
         found[status] = {"description": HTTPStatus(status).phrase, "content": own, "headers": headers}
     return found
 

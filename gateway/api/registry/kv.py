@@ -170,6 +170,7 @@ ROUTES = (
         "An entry of the registry, or all that begin with a prefix",
         _READING,
         (200, "KvAnswer"),
+        (200, "text/plain"),
         (404, "text/plain"),
     ),
     _route("PUT", write_key, "Stores a value", ("flags", "cas"), (200, "KvDone")),

@@ -48,6 +48,7 @@ class Agent:
     cpus: float = 8.0
     mem: float = 4096.0
     ports: tuple[int, int] = (31000, 31019)
+    disks: tuple[str, ...] = ()
 
     def live(self) -> list[AgentTask]:
         return [t for t in self.tasks.values() if t.is_live]
@@ -160,6 +161,9 @@ class Mesos:
         free = {p for o in offers for r in o.ports for p in range(r.begin, r.end + 1)}
         assert len(ports) == len(set(ports)), "ports are oversubscribed"
         assert set(ports) <= free, "ports are oversubscribed"
+        disks = [name for t in tasks for name in t.disks]
+        assert len(disks) == len(set(disks)), "disks are oversubscribed"
+        assert set(disks) <= {name for o in offers for name in o.disks}, "disks are oversubscribed"
 
     def _kill(self, kill: m.Kill) -> None:
         agent_id = self.known.get(kill.task_id)
@@ -227,6 +231,7 @@ class Mesos:
             cpus, mem = cpus - EXECUTOR_CPUS, mem - EXECUTOR_MEM
         used = {p for t in agent.live() for p in t.task.ports.values()}
         free = [p for p in range(agent.ports[0], agent.ports[1] + 1) if p not in used]
+        in_use = {name for t in agent.live() for name in t.task.disks}
         if cpus < 0.01 or mem < 32:
             return []
         whole = Offer(
@@ -240,6 +245,7 @@ class Mesos:
             ports=tuple(PortRange(p, p) for p in free),
             attributes={"rack": (f"r{agent.hostname[1]}",)},
             has_executor=agent.executor,
+            disks=tuple(name for name in agent.disks if name not in in_use),
         )
         if not split or len(free) < 2:
             return [whole]
@@ -247,8 +253,14 @@ class Mesos:
         middle = len(whole.ports) // 2
         change = msgspec.structs.replace
         return [
-            change(whole, **half, ports=whole.ports[:middle]),
-            change(whole, **half, ports=whole.ports[middle:], offer_id=f"O{next(self._numbers)}"),
+            change(whole, **half, ports=whole.ports[:middle], disks=whole.disks[:1]),
+            change(
+                whole,
+                **half,
+                ports=whole.ports[middle:],
+                disks=whole.disks[1:],
+                offer_id=f"O{next(self._numbers)}",
+            ),
         ]
 
     def report(self, agent: Agent, entry: AgentTask, state: str) -> None:
@@ -353,7 +365,7 @@ class Mesos:
             self._without(agent, "LOST", "REASON_AGENT_REMOVED")
         self.unreachable.discard(agent.agent_id)
         del self.agents[agent.agent_id]
-        new = Agent(f"S{next(self._numbers)}", agent.hostname)
+        new = Agent(f"S{next(self._numbers)}", agent.hostname, disks=agent.disks)
         self.agents[new.agent_id] = new
         self.there.add(new.agent_id)
 

@@ -25,16 +25,22 @@ A = TypeVar("A", bound=m.Action)
 def config(
     version: str = "1", *, constraints: Iterable[tuple[str, str]] = (), **fields: Any
 ) -> TaskConfig:
-    """A service's config; ``cpus``, ``mem_mb``, ``disk_mb``, ``gpus``, ``ports`` go to its resources."""
+    """A service's config; whatever is a resource's name goes to its resources.
+
+    ``limit_among``: a tag of which there may be one task per host.
+    """
     amounts = {"cpus": 1.0, "mem_mb": 128, "disk_mb": 64}
-    for name in ("cpus", "mem_mb", "disk_mb", "gpus", "ports"):
+    fields.setdefault("data_disks", len(fields.get("disk_names", ())))
+    for name in Resources.__struct_fields__:
         if name in fields:
             amounts[name] = fields.pop(name)
     fields.setdefault("service", True)
+    among = fields.pop("limit_among", "")
+    limits = [Constraint("host", "limit", limit=1, among=among)] if among else []
     return TaskConfig(
         resources=Resources(**amounts),
         executor_data=f'{{"version": "{version}"}}',
-        constraints=tuple(Constraint.parse(a, text) for a, text in constraints),
+        constraints=(*(Constraint.parse(a, text) for a, text in constraints), *limits),
         **fields,
     )
 
@@ -150,6 +156,25 @@ class Rig:
 
     def create(self, job: JobSpec) -> m.Outcome:
         return self.send(m.CreateJob(at=self.now, spec=job, user="ann"))
+
+    def gang(self, *configs: TaskConfig, key: JobKey = KEY) -> m.GangChange:
+        """Creates a gang with these configs for the instances from 0 on."""
+        summary = JobSpec(key=key, instances=len(configs), config=configs[0])
+        event = m.CreateGang(at=self.now, spec=summary, configs=dict(enumerate(configs)), user="ann")
+        result: m.GangChange = self.send(event).result
+        return result
+
+    def resize(
+        self, add: dict[int, TaskConfig] | None = None, *remove: int, key: JobKey = KEY
+    ) -> m.GangChange:
+        event = m.ResizeGang(at=self.now, key=key, add=add or {}, remove=remove, user="ann")
+        result: m.GangChange = self.send(event).result
+        return result
+
+    def withhold(self, **disks: tuple[str, ...]) -> m.Outcome:
+        """By the names of agents."""
+        hosts = {f"{agent}.example": names for agent, names in disks.items()}
+        return self.send(m.WithholdDisks(at=self.now, disks=hosts, user="ann"))
 
     def kill(self, *instances: int, key: JobKey = KEY) -> Any:
         chosen = instances or None

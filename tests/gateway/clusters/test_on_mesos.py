@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from framework.local.launcher import LocalMesos
+from framework.local.options import DISK_PATH
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
+from framework.remote import Remote
 from framework.service import SchedulerService
 from framework.storage import Storage
 from gateway.clusters.engine import Engine
@@ -22,8 +24,10 @@ from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.model import (
     Cluster,
     DiskAsk,
+    Group,
     NetworkAsk,
     NodeAsk,
+    NodeRecord,
     NodeSpec,
     NodeStatus,
     Phase,
@@ -40,9 +44,14 @@ CLUSTERS, NODES = 20, 5
 PATIENCE = 180.0
 # Nobody else's processes have this on their command line.
 MARK = f"1000.{os.getpid()}"
-EXECUTOR = ExecutorSettings(
-    command=f"exec {sys.executable} -P -m executor", environment=(("PYTHONPATH", str(ROOT)),)
-)
+
+
+def executor(work_dir: Path) -> ExecutorSettings:
+    return ExecutorSettings(
+        command=f"exec {sys.executable} -P -m executor",
+        environment=(("PYTHONPATH", str(ROOT)),),
+        disk_path=f"{work_dir}/{DISK_PATH}",
+    )
 
 
 class World:
@@ -60,11 +69,16 @@ class World:
         def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
             assert self.mesos.address is not None
             return MesosDriver(
-                self.mesos.address, FrameworkSettings(), EXECUTOR, sink, framework_id=framework_id
+                self.mesos.address,
+                FrameworkSettings(),
+                executor(self.mesos.work_dir),
+                sink,
+                framework_id=framework_id,
             )
 
         self.scheduler = SchedulerService(self.storage, make_driver)
         self.scheduler.start()
+        self.remote = Remote(self.scheduler)
         self.store = Store(self.state)
         self.store.fence = lambda: self.scheduler.status().epoch
         fleet = SchedulerFleet(self.scheduler)
@@ -76,14 +90,27 @@ class World:
             time.time,
             cluster_name="devcluster",
             term=lambda: self.scheduler.status().epoch,
+            write_hosts=self._write_hosts,
         )
         self.clusters = Clusters(self.store, self.engine, fleet, Rules(), "devcluster", time.time)
         self.engine.start()
 
     def stop(self) -> None:
         self.engine.stop()
+        self.remote.close()
         self.scheduler.stop()
         self.store.close()
+
+    def _write_hosts(self, node: NodeRecord, text: str) -> None:
+        assert node.task_id is not None
+        ended = self.remote.run(node.task_id, ["sh", "-c", "cat > hosts"], text.encode())
+        assert ended.code == 0, ended
+
+    def hosts(self, node: NodeRecord) -> list[str]:
+        """The names that a node resolves: it has them in its sandbox, for it is no container."""
+        assert node.task_id is not None
+        text = self.remote.run(node.task_id, ["cat", "hosts"]).stdout.decode()
+        return [line.split()[1] for line in text.splitlines()]
 
     def wait(self, cluster: Cluster, until: Callable[[Cluster], bool]) -> Cluster:
         def look() -> Cluster | None:
@@ -128,7 +155,7 @@ def spec(**fields: Any) -> NodeSpec:
 
 def launch(world: World, number: int, count: int, node: NodeSpec) -> Cluster:
     nodes = tuple(NodeAsk(f"slave{n}", "slave", node) for n in range(count))
-    request = a_request(number=number, nodes=nodes)
+    request = a_request(number=number, nodes=nodes, groups=(Group("slave", node),))
     return world.clusters.launch(request)
 
 
@@ -153,7 +180,7 @@ def test_twenty_clusters_at_once_are_all_ready_and_leave_nothing(world: World) -
     addresses = [node.address for cluster in ready for node in cluster.nodes]
     assert len(set(addresses)) == CLUSTERS * NODES
     assert {node.status for c in ready for node in c.nodes} == {NodeStatus.RUNNING}
-    assert processes() == CLUSTERS * NODES
+    eventually(lambda: processes() == CLUSTERS * NODES, 30)
     reasons = eventually(lambda: world.clusters.pending_reasons(never.cluster_id), PATIENCE)
     assert any("needs 99" in reason.reason for reason in reasons["slave0"]), reasons
     for cluster in (*ready, never):
@@ -161,14 +188,13 @@ def test_twenty_clusters_at_once_are_all_ready_and_leave_nothing(world: World) -
     for cluster in (*ready, never):
         assert world.wait(cluster, settled).phase is Phase.DELETED
         assert world.store.networks.of(cluster.cluster_id) == []
-    assert processes() == 0
+    eventually(lambda: processes() == 0, 30)
     assert SchedulerFleet(world.scheduler).live("devcluster", "paas") == []
 
 
 def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
     disks = (DiskAsk("data", "/data"),)
     launched = launch(world, 100, 2, spec(disks=disks, apart=("slave",)))
-    world.engine.stop()
     world.stop()
     world.start()
     ready = world.wait(launched, settled)
@@ -180,6 +206,8 @@ def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
     assert (resized.phase, resized.reason) == (Phase.READY, "")
     assert [node.name for node in resized.nodes] == ["slave1", "slave2"]
     before = resized.nodes[0]
+    for node in resized.nodes:
+        assert world.hosts(node) == ["localhost", "slave1", "slave2"]
     world.clusters.restart_node(launched.cluster_id, "slave1")
     healed = world.wait(
         launched,
@@ -187,7 +215,10 @@ def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
     )
     assert (healed.nodes[0].host, healed.nodes[0].disks) == (before.host, before.disks)
     assert healed.nodes[0].interfaces == before.interfaces
-    assert processes() == 2
+    # It has begun with the names of the launch; the present ones are written into it.
+    healed = world.wait(launched, lambda c: c.nodes[0].hosts == c.nodes[1].hosts)
+    assert world.hosts(healed.nodes[0]) == ["localhost", "slave1", "slave2"]
+    eventually(lambda: processes() == 2, 30)
     world.clusters.delete(launched.cluster_id)
     assert world.wait(launched, settled).phase is Phase.DELETED
-    assert processes() == 0
+    eventually(lambda: processes() == 0, 30)

@@ -34,18 +34,20 @@ class KvHandler(tornado.web.RequestHandler):
         return name in self.request.query_arguments
 
     async def get(self, key: str) -> None:
-        tree = self.has("recurse") or self.has("keys")
-
-        ask = self.values.list if tree else self.values.get
+        ask = self.values.list if self.has("recurse") else self.values.get
         loop = asyncio.get_running_loop()
+        if self.has("keys"):
+            separator = self.get_query_argument("separator", "")
+            names, _ = await loop.run_in_executor(None, self.values.keys, self.reader, key, separator)
+            self.set_status(200 if names else 404)
+            self.finish(json.dumps(names))
+            return
         answer = await loop.run_in_executor(None, ask, self.reader, key)
         self.set_header("X-Consul-Index", str(answer.index))
         if not answer.entries:
             self.set_status(404)
         elif self.has("raw"):
             self.write(answer.entries[0].value)
-        elif self.has("keys"):
-            self.write(json.dumps([entry.key for entry in answer.entries]))
         else:
             self.write(json.dumps([document(entry) for entry in answer.entries]))
 
@@ -69,7 +71,9 @@ class KvHandler(tornado.web.RequestHandler):
 
 
 @contextmanager
-def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: Any = ()) -> Iterator[str]:
+def serving(
+    values: KeyValues, tokens: dict[str, Reader] | None = None, more: Any = (), tls: Any = None
+) -> Iterator[str]:
     """Serves on a thread; gives the URL of the gateway, to which ``/v1/kv`` is to be added."""
     started = threading.Event()
     found: dict[str, Any] = {}
@@ -78,7 +82,7 @@ def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: An
         found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
         route = (r"/v1/kv/(.*)", KvHandler, {"values": values, "tokens": tokens or {}})
         sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
-        server = tornado.httpserver.HTTPServer(tornado.web.Application([route, *more]))
+        server = tornado.httpserver.HTTPServer(tornado.web.Application([route, *more]), ssl_options=tls)
         server.add_sockets(sockets)
         found["port"] = sockets[0].getsockname()[1]
         started.set()
@@ -90,7 +94,7 @@ def serving(values: KeyValues, tokens: dict[str, Reader] | None = None, more: An
     thread.start()
     assert started.wait(30)
     try:
-        yield f"http://127.0.0.1:{found['port']}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{found['port']}"
     finally:
         found["loop"].call_soon_threadsafe(found["stop"].set)
         thread.join(30)

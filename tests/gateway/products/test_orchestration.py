@@ -42,8 +42,7 @@ cluster = registry.get_cluster()
 @task
 def start(c):
     for node in cluster.nodes:
-        code, out, err = node.run("echo configured $NODE", check=True)
-        print(out.strip())
+        print(node.run("echo configured $NODE").stdout.strip())
         node.status = "configured"
     cluster.status = "running"
     print("with warnings", file=sys.stderr)
@@ -274,6 +273,10 @@ class _Plain:
         found = self._values.list(reader, f"x/{key}")
         entries = [msgspec.structs.replace(e, key=e.key.removeprefix("x/")) for e in found.entries]
         return msgspec.structs.replace(found, entries=entries)
+
+    def keys(self, reader: Any, key: str, separator: str = "") -> Any:
+        names, index = self._values.keys(reader, f"x/{key}", separator)
+        return [name.removeprefix("x/") for name in names], index
 
     def put(self, reader: Any, key: str, value: bytes, *, cas: int | None = None) -> bool:
         return self._values.put(reader, f"x/{key}", value, cas=cas)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import os
 import shlex
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +19,11 @@ from typing import Any
 import paramiko
 import pytest
 import tornado.web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from gateway.auth.identity import Identity
 from gateway.clusters import keys
@@ -146,10 +153,11 @@ def test_ids_and_names() -> None:
 
 def test_commands_run_in_a_node(mine: registry.Cluster, tmp_path: Path) -> None:
     slave = mine.node("slave1")
-    assert slave.run('echo "$NODE"; cat; exit 3', stdin="in") == (3, "slave1\nin", "")
+    code, out, err = slave.run('echo "$NODE"; cat; exit 3', input="in", check=False)
+    assert (code, out, err) == (3, "slave1\nin", "")
     assert slave.run(["echo", "a b"], timeout=10) == (0, "a b\n", "")
     with pytest.raises(registry.CommandFailed, match=r"status 1 in .*slave1: oops"):
-        slave.run("echo oops >&2; false", check=True)
+        slave.run("echo oops >&2; false")
     path = tmp_path / "a dir" / "it's"
     slave.put(str(path), "text\n", mode=0o600)
     assert path.read_text() == "text\n"
@@ -197,6 +205,45 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
         check=True,
     )
     assert done.stdout == "a--b__c\n"
+
+
+def certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """Returns a certificate for a name that the server does not have, signed by itself; and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / f"{name}.pem", directory / f"{name}.key"
+    paths[0].write_bytes(made.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
+def test_a_script_trusts_the_certificate_of_its_gateway_and_no_other(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, key = certificate(tmp_path, "gateway.example")
+    other, _ = certificate(tmp_path, "other.example")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(chain, key)
+    values = KeyValues(store)
+    with serving(values, {DN: Identity(user=DN, cluster=DN)}, tls=context) as url:
+        client = registry.KeyValueStore(f"{url}/v1/kv", DN)
+        monkeypatch.setenv("GATEWAY_CERTIFICATE", str(chain))
+        assert client.get(f"{DN}/name") == "1"
+        monkeypatch.setenv("GATEWAY_CERTIFICATE", str(other))
+        with pytest.raises(registry.RegistryError, match=r"(?i)certificate verify failed"):
+            client.get(f"{DN}/name")
+    values.close()
 
 
 # -- over SSH --

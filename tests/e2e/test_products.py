@@ -1,0 +1,241 @@
+"""The shipped products, each launched over the API in real containers, used for what it is, deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.e2e.harness import Answer, Client, Server, eventually, gateway
+from tests.images.build import image as image_of
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+API = "/bigdata/api/v1"
+NETWORKS = "/resources/networks/v1/networks"
+PRODUCTS = Path(__file__).resolve().parent.parent.parent / "products"
+AGENTS = [
+    "--local-agents=3",
+    "--local-resources=cpus:8;mem:8192;disk:8192;ports:[31000-31099];dataDisks:{disk1,disk2}",
+]
+LAUNCH_SECS = 240.0
+
+
+class Products(Client):
+    """Speaks the PaaS API."""
+
+    def send(self, method: str, path: str, body: Any = None, text: str | None = None) -> Answer:
+        data = text.encode() if text is not None else None if body is None else json.dumps(body).encode()
+        return self.call(method, path, data, timeout=60)
+
+    def register(self, name: str) -> str:
+        """Puts a product's folder into the gateway; returns ``NAME/VERSION``."""
+        folder = PRODUCTS / name
+        about = json.loads((folder / "product.json").read_text())
+        answer = self.send("POST", f"{API}/products", about)
+        assert answer.status == 201, answer
+        path = f"{about['name']}/{about['version']}"
+        for part, file in (
+            ("options", "options.json"),
+            ("template", "template.json"),
+            ("orchestrator", "orchestrator.py"),
+        ):
+            put = f"{API}/products/{path}/{part}"
+            answer = self.send("PUT", put, text=(folder / file).read_text())
+            assert answer.status == 204, answer
+        return path
+
+    def launch(self, product: str, options: dict[str, Any]) -> str:
+        """Returns the path of a cluster that has become ready."""
+        answer = self.send("POST", f"{API}/products/{product}", options)
+        assert answer.status == 202, answer
+        queue = answer.json["url"].removeprefix(self.url)
+        # urllib follows the 303 to the cluster.
+        found = eventually(lambda: self.send("GET", queue).json, lambda body: "uri" in body, LAUNCH_SECS)
+        cluster = f"{API}/{found['uri']}"
+        ended = eventually(
+            lambda: self.data(cluster),
+            lambda data: data["status"] == "ready" or data["status"].startswith("error"),
+            LAUNCH_SECS,
+        )
+        assert ended["status"] == "ready", (ended, self.send("GET", f"{cluster}/events").body.decode())
+        return cluster
+
+    def data(self, cluster: str) -> dict[str, Any]:
+        answer = self.send("GET", cluster)
+        assert answer.status == 200, answer
+        return answer.json["data"]
+
+    def nodes(self, cluster: str) -> dict[str, dict[str, Any]]:
+        return {node["name"]: node for node in self.send("GET", f"{cluster}/nodes").json["nodes"]}
+
+    def run(self, cluster: str, node: str, *argv: str, stdin: str = "", timeout: float = 60) -> str:
+        """Returns what a command in a node has put out; it has to succeed."""
+        said = self.try_run(cluster, node, *argv, stdin=stdin, timeout=timeout)
+        assert said["code"] == 0, said
+        return str(said["stdout"])
+
+    def try_run(
+        self, cluster: str, node: str, *argv: str, stdin: str = "", timeout: float = 60
+    ) -> dict[str, Any]:
+        body = {"argv": list(argv), "stdin": stdin, "timeout": timeout}
+        answer = self.send("POST", f"{cluster}/nodes/{node}/exec", body)
+        assert answer.status == 200, answer
+        return answer.json
+
+    def delete(self, cluster: str) -> None:
+        """Returns when the cluster is gone, and nothing of it is left."""
+        assert self.send("DELETE", cluster).status == 200
+        eventually(lambda: self.data(cluster)["status"], lambda status: status == "destroyed", 60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, docker_daemon: None) -> Iterator[Server]:
+    with gateway(tmp_path_factory.mktemp("products"), "--master=local", *AGENTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Products:
+    return Products(server.address)
+
+
+@pytest.fixture(scope="module")
+def daemon(docker_daemon: None) -> Iterator[docker.DockerClient]:
+    made = docker.from_env()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def network(client: Products, daemon: docker.DockerClient) -> Iterator[str]:
+    """A network of this module's own: name and subnet are nobody else's."""
+    name, octet = f"net-{uuid.uuid4().hex[:8]}", os.getpid() % 250
+    body = {
+        "name": name,
+        "description": "for tests",
+        "network": f"10.213.{octet}.0",
+        "netmask": "255.255.255.0",
+        "gateway": f"10.213.{octet}.1",
+        "addresses": [f"10.213.{octet}.{number}" for number in range(10, 30)],
+    }
+    answer = client.send("POST", NETWORKS, body)
+    assert answer.status == 204, answer
+    yield name
+    used = client.send("GET", f"{NETWORKS}/{name}/addresses?used").json
+    assert used["addresses"] == []
+    for made in daemon.networks.list(names=[name]):
+        made.remove()
+
+
+def containers(daemon: docker.DockerClient, cluster: str) -> list[Any]:
+    """The containers of a cluster's nodes, by the tasks that the API tells of."""
+    _, product, version, number = cluster.split("/")[-4:]
+    listed = daemon.containers.list(
+        all=True, filters={"label": "mesos-gateway.task-id"}, ignore_removed=True
+    )
+    mark = f"{product}-{version}-{number}"
+    return [one for one in listed if mark in one.labels["mesos-gateway.task-id"]]
+
+
+def check_deleted(client: Products, daemon: docker.DockerClient, cluster: str) -> None:
+    client.delete(cluster)
+    eventually(lambda: containers(daemon, cluster), lambda left: not left)
+    assert {node["status"] for node in client.nodes(cluster).values()} <= {"destroyed"}
+
+
+def test_reference(client: Products, daemon: docker.DockerClient) -> None:
+    product = client.register("reference")
+    cluster = client.launch(product, {"size": 2})
+    nodes = client.nodes(cluster)
+    assert sorted(nodes) == ["node0", "node1"]
+    for name in nodes:
+        assert client.run(cluster, name, "cat", "greeting").endswith(f", {name}\n")
+    check_deleted(client, daemon, cluster)
+
+
+def test_mariadb_replicates(client: Products, daemon: docker.DockerClient, network: str) -> None:
+    """What is written on the primary is read on the replicas."""
+    product = client.register("mariadb")
+    options = {"replicas": 2, "network": network, "image": image_of("mariadb"), "cpu": 0.5, "mem": 512}
+    cluster = client.launch(product, {**options, "disks": 1})
+
+    def sql(node: str, statement: str) -> dict[str, Any]:
+        return client.try_run(cluster, node, "mariadb", "--batch", "-N", stdin=statement)
+
+    made = sql(
+        "primary",
+        "CREATE DATABASE shop; CREATE TABLE shop.orders (id INT PRIMARY KEY, what TEXT);"
+        "INSERT INTO shop.orders VALUES (1, 'tea'), (2, 'milk');",
+    )
+    assert made["code"] == 0, made
+    for node in ("replica0", "replica1"):
+        read = eventually(
+            lambda n=node: sql(n, "SELECT what FROM shop.orders ORDER BY id"),
+            lambda said: said["code"] == 0 and said["stdout"].count("\n") == 2,
+        )
+        assert read["stdout"] == "tea\nmilk\n"
+    disks = [node["disks"] for node in client.nodes(cluster).values()]
+    assert all(len(of_node) == 1 for of_node in disks)
+    check_deleted(client, daemon, cluster)
+
+
+def test_slurm_runs_across_nodes(client: Products, daemon: docker.DockerClient, network: str) -> None:
+    product = client.register("slurm")
+    options = {"nodes.number": 2, "network": network, "image": image_of("slurm")}
+    cluster = client.launch(product, options)
+    ran = client.run(cluster, "controller", "srun", "-N2", "hostname", timeout=90)
+    assert sorted(ran.split()) == ["compute0", "compute1"]
+    # The key is one, nobody but munge reads it, and it has not been in the image.
+    keys = {
+        client.run(
+            cluster, node, "sh", "-c", "sha256sum </etc/munge/munge.key; stat -c %a%U /etc/munge/*"
+        )
+        for node in client.nodes(cluster)
+    }
+    assert len(keys) == 1
+    assert "400munge" in keys.pop()
+    check_deleted(client, daemon, cluster)
+
+
+def test_zookeeper_survives_the_loss_of_a_node(
+    client: Products, daemon: docker.DockerClient, network: str
+) -> None:
+    from kazoo.client import KazooClient
+
+    product = client.register("zookeeper")
+    options = {"size": 3, "network": network, "image": image_of("zookeeper"), "tick": 500}
+    cluster = client.launch(product, {**options, "cpu": 0.3})
+    nodes = client.nodes(cluster)
+    addresses = {name: node["networks"][0]["address"] for name, node in nodes.items()}
+    mode = "exec 3<>/dev/tcp/127.0.0.1/2181; printf srvr >&3; grep Mode: <&3"
+    modes = {name: client.run(cluster, name, "bash", "-c", mode).split()[-1] for name in nodes}
+    assert sorted(modes.values()) == ["follower", "follower", "leader"]
+    # This host is the bridge's own, and reaches what is attached to it.
+    zookeeper = KazooClient(hosts=",".join(f"{a}:2181" for a in addresses.values()), timeout=10)
+    zookeeper.start(timeout=30)
+    try:
+        zookeeper.create("/before", b"1")
+        leader = next(name for name, word in modes.items() if word == "leader")
+        (lost,) = [
+            one for one in containers(daemon, cluster) if one.attrs["Config"]["Hostname"] == leader
+        ]
+        lost.kill()
+        zookeeper.retry(zookeeper.create, "/after", b"2")
+        assert zookeeper.retry(zookeeper.get, "/before")[0] == b"1"
+        assert zookeeper.retry(zookeeper.get, "/after")[0] == b"2"
+    finally:
+        zookeeper.stop()
+        zookeeper.close()
+    # The node comes back, under its name and address, and the ensemble is whole again.
+    eventually(
+        lambda: client.nodes(cluster)[leader],
+        lambda node: node["status"] == "running" and node["networks"][0]["address"] == addresses[leader],
+    )
+    check_deleted(client, daemon, cluster)
