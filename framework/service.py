@@ -174,8 +174,8 @@ class SchedulerService:
         """
         return self._listeners.add(listener)
 
-    def send_message(self, task_id: str, data: bytes) -> None:
-        """Says something to the executor of a task: Mesos delivers it once or not at all.
+    def send_message(self, task_id: str, *data: bytes) -> None:
+        """Says something to the executor of a task: Mesos delivers each of ``data`` once or not at all.
 
         Blocks for as long as a query does; not for the service's own thread. Raises :class:`NotFound`
         if the task does not run, :class:`Unavailable` if it does not run yet, or if nobody can say.
@@ -187,7 +187,8 @@ class SchedulerService:
             future.cancel()
             raise Unavailable(f"the scheduler has not answered for {_ANSWER_SECONDS:g} s") from None
         assert self._driver is not None
-        self._driver.message(agent_id, executor_id, data)
+        for one in data:
+            self._driver.message(agent_id, executor_id, one)
 
     def listen(self, listener: MessageListener) -> Callable[[], None]:
         """Has ``listener`` called with what executors say; returns the undo.

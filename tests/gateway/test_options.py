@@ -99,6 +99,8 @@ def test_a_switch_needs_no_value() -> None:
         ("--master=http://x", "write host:port"),
         ("--master=zk://x", "zk://host:port/mesos"),
         ("--state=", "empty"),
+        ("--disk-path=data/{disk}", "must be absolute"),
+        ("--disk-path=/data/{disk}/{rack}", "{disk} and {hostname}"),
         ("--address=everywhere", "not an IP address"),
     ],
 )

@@ -39,12 +39,16 @@ class Cluster:
     """A running master with agents."""
 
     def __init__(
-        self, agents: int = 1, *options: str, attributes: Sequence[str] = (ATTRIBUTES,)
+        self,
+        agents: int = 1,
+        *options: str,
+        attributes: Sequence[str] = (ATTRIBUTES,),
+        resources: str = RESOURCES,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="mesos-test-")
         self.root = Path(self._directory.name)
         self.local = LocalMesos(
-            agents, RESOURCES, list(attributes), self.root, options=[*FAST, *options]
+            agents, resources, list(attributes), self.root, options=[*FAST, *options]
         )
         self.address = ""
         self._count = agents
