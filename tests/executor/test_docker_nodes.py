@@ -350,6 +350,24 @@ def test_a_macvlan_network_and_a_port_that_the_agent_cannot_reach(
     assert lan.there() == []
 
 
+@as_root
+def test_a_bridge_of_the_agent_is_used_and_stays(bench: Bench, image: str, lan: Lan) -> None:
+    name = f"br{lan.id}"
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    try:
+        node = Node("db0", (lan.attachment(1, 5, parent=name),))
+        bench.launch(payload("b1", process(UP), node=node, container=Container(image)))
+        bench.wait("b1", "TASK_RUNNING")
+        ports = eventually(lambda: os.listdir(f"/sys/class/net/{name}/brif"))
+        assert len(ports) == 1
+        bench.executor.kill("b1")
+        bench.wait("b1", "TASK_KILLED")
+        assert lan.there() == []
+        assert os.path.isdir(f"/sys/class/net/{name}")
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
+
+
 def test_a_port_of_a_node_is_waited_for(
     tmp_path: Path, runtimes: Runtimes, image: str, lan: Lan
 ) -> None:
