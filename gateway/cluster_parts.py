@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import time
 from collections.abc import Callable, Sequence
 
+from framework.clock import Clock
 from framework.mesos.masters import Address
 from framework.model.errors import GatewayError, Unavailable
 from framework.remote import Remote
@@ -32,6 +32,7 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
+from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.policy import Policy
 from gateway.store import Store
@@ -102,6 +103,7 @@ def build_clusters(
     service: SchedulerService | Replica,
     workers: WorkerProcesses,
     policy: Policy,
+    metrics: Metrics,
     stack: contextlib.ExitStack,
 ) -> tuple[ClusterParts, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
@@ -117,28 +119,39 @@ def build_clusters(
     stack.callback(registry.close)
     remote = Remote(service)
     stack.callback(remote.close)
+    runner = ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids))
+    if (problem := runner.problem()) is not None:
+        log.warning("%s", problem)
     provider = ProductProvider(
         store,
-        ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids)),
+        runner,
         _addresses(options),
         term.sign,
         mirror=_mirror(options, store, registry, stack),
         timeout=options.orchestrator_timeout,
     )
+    # Whoever sets the machine's clock ends neither leases nor launches.
+    clock = Clock()
     engine = Engine(
         store,
         fleet,
         {"product": provider},
         rules,
-        time.time,
+        clock.now,
         cluster_name=options.cluster_name,
         limits=Limits(place_secs=options.cluster_timeout),
         term=term,
         write_hosts=_hosts_writer(remote, rules),
     )
-    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
+    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, clock.now)
     engine.start()
     stack.callback(engine.stop)
+    metrics.gauges(
+        lambda: {
+            f"clusters_{phase}": (f"Clusters that are {phase}", count)
+            for phase, count in engine.counts.items()
+        }
+    )
     parts = ClusterParts(
         store=store,
         catalogue=Catalogue(store, renderer),

@@ -74,7 +74,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     service = _service(options, zookeeper, stack) if options.executor == "internal" else None
     parts, term = None, None
     if service is not None:
-        parts, term = build_clusters(options, service, workers, rules, stack)
+        parts, term = build_clusters(options, service, workers, rules, metrics, stack)
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.

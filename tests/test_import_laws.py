@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("gateway", "framework", "executor")
+ROOMS = ("gateway", "gatewayctl", "framework", "executor")
 MODULES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 
 # package -> the places that may import it
@@ -19,6 +19,9 @@ GUARDED = {
     "sqlalchemy": ("framework/storage", "gateway/store/"),
     "pystachio": ("gateway/jobs/",),
     "kazoo": ("framework/mesos/", "framework/election"),
+    "click": ("gatewayctl/",),
+    "httpx": ("gatewayctl/",),
+    "jwt": ("gateway/auth/",),
 }
 
 
@@ -50,6 +53,10 @@ def direction(place: str, name: str) -> str | None:
     room = place.split("/")[0]
     if room == "executor" and (within(name, "framework") or within(name, "gateway")):
         return "the executor stands alone"
+    if room == "gatewayctl" and any(within(name, own) for own in ("executor", "framework", "gateway")):
+        return "gatewayctl knows the REST API only"
+    if room in ("framework", "gateway") and within(name, "gatewayctl"):
+        return "the command line is nobody's library"
     if room == "framework" and within(name, "gateway"):
         return "the framework is usable without the gateway"
     if room != "executor" and name.startswith("executor."):
@@ -97,6 +104,9 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
         ("framework/core/matching.py", "time"),
         ("framework/service.py", "pymesos"),
         ("gateway/quickstart.py", "docker"),
+        ("gatewayctl/client.py", "gateway.options"),
+        ("gateway/quickstart.py", "gatewayctl.client"),
+        ("gateway/app.py", "httpx"),
         ("executor/executor.py", "pymesos.subprocess"),
     ],
 )

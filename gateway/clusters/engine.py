@@ -72,6 +72,7 @@ class Engine:
         self._cancel_secs = cancel_secs
         self._runs = Runs(steps, self.wake)
         self._current: int | None = None
+        self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._due: set[str] = set()
@@ -100,6 +101,11 @@ class Engine:
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many clusters are in each phase, as of the last tick; of one that does not lead, none."""
+        return {str(phase): self._counts.get(phase, 0) for phase in Phase}
 
     def wake(self, cluster_id: str | None = None) -> None:
         """Has the engine look at a cluster, or whether it leads."""
@@ -160,6 +166,7 @@ class Engine:
             self._due = {c.cluster_id for c in clusters}
         self._current = term
         self._ticked = time.monotonic()
+        self._counts = self._store.clusters.phases()
         unfinished = sum(cluster.is_busy for cluster in clusters)
         logger.info("%d clusters, %d of them unfinished", len(clusters), unfinished)
 
@@ -168,6 +175,7 @@ class Engine:
         if self._current is None:
             return
         self._current = None
+        self._counts = {}
         self._runs.stop(patience)
         self._jobs.clear()
         self._timers.clear()
@@ -204,6 +212,7 @@ class Engine:
             return
         self._ticked = time.monotonic()
         self._ticks += 1
+        self._counts = self._store.clusters.phases()
         found = self._store.clusters.unfinished()
         if self._ticks % _TICKS == 0:
             found = self._store.clusters.find(include_gone=False)

@@ -96,7 +96,7 @@ def _check_nodes(
     static: dict[tuple[str, str], str] = {}
     for node in nodes:
         try:
-            _check_spec(node.spec)
+            _check_spec(node.spec, rules)
             _check_interfaces(node.name, node.spec, networks, static)
             config = _config(node.spec, node.group, Node(hostname(node.name)), rules, ())
             check(JobSpec(key, 1, config), rules.policy)
@@ -118,7 +118,7 @@ def _check_names(nodes: Sequence[NodeAsk]) -> None:
         seen[name] = node.name
 
 
-def _check_spec(spec: NodeSpec) -> None:
+def _check_spec(spec: NodeSpec, rules: Rules) -> None:
     if not 0 < spec.cpus < float("inf") or not 0 < spec.mem_mb < 2**40 or not 0 <= spec.disk_mb < 2**40:
         raise Invalid(
             f"it asks for {spec.cpus} cpus, {spec.mem_mb} MiB of memory and {spec.disk_mb} MiB of disk; "
@@ -131,7 +131,7 @@ def _check_spec(spec: NodeSpec) -> None:
         if not _VARIABLE.fullmatch(name) or "\0" in value:
             raise Invalid(f"{name[:80]!r} is not the name of a variable, or its value holds a NUL")
     _check_disks(spec)
-    if (spec.parameters or spec.host_paths) and spec.image is None:
+    if (spec.parameters or spec.host_paths) and _image(spec, rules) is None:
         raise Invalid("it has docker parameters or host paths, and no image that they could be for")
 
 
@@ -257,7 +257,7 @@ def _config(
         ),
         executor_data=_document(node.hostname, spec, rules),
         constraints=_constraints(spec),
-        container=_container(spec),
+        container=_container(spec, rules),
         service=True,
         max_task_failures=-1,
         metadata=metadata,
@@ -275,11 +275,16 @@ def _constraints(spec: NodeSpec) -> tuple[Constraint, ...]:
     return tuple(found)
 
 
-def _container(spec: NodeSpec) -> Container | None:
-    if spec.image is None:
+def _image(spec: NodeSpec, rules: Rules) -> str | None:
+    return spec.image if spec.image is not None else rules.default_image
+
+
+def _container(spec: NodeSpec, rules: Rules) -> Container | None:
+    image = _image(spec, rules)
+    if image is None:
         return None
     return Container(
-        image=spec.image,
+        image=image,
         parameters=tuple(Parameter(name, value) for name, value in spec.parameters),
         volumes=tuple(Volume(inside, outside, mode) for outside, inside, mode in spec.host_paths),
     )
@@ -288,7 +293,7 @@ def _container(spec: NodeSpec) -> Container | None:
 def _document(name: str, spec: NodeSpec, rules: Rules) -> str:
     """The executor's JSON: the command as the one process, or none for the image's entry point."""
     command = spec.command
-    if command is None and spec.image is None:
+    if command is None and _image(spec, rules) is None:
         command = _IDLE
     processes = []
     if command is not None:

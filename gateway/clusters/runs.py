@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # What is told is stored so many seconds later at most, or when there are so many lines of it.
 _TELL_SECS = 0.3
 _TELL_LINES = 200
+# Of a line, so many characters.
+_TELL_LENGTH = 16 * 1024
 
 
 class Run:
@@ -69,7 +71,7 @@ class Run:
             self.cluster.cluster_id,
             self._clock(),
             "output" if stream else "node" if node else "step",
-            text,
+            _plain(text),
             step=self.step,
             node=node,
             stream=stream,
@@ -219,6 +221,11 @@ class Runs:
         finally:
             run.gone.set()
             self._news(run.cluster.cluster_id)
+
+
+def _plain(text: str) -> str:
+    """What can be stored of a text: scripts put out what they like."""
+    return text[:_TELL_LENGTH].encode("utf-8", "replace").decode()
 
 
 def _allowed(cluster: Cluster, changed: Cluster) -> Cluster:

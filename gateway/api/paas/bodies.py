@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Any
 
 from framework.core.messages import PendingReason
-from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, Phase, Service
+from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, Service
 from gateway.clusters.products import Product
+from gateway.clusters.projection import phase_words
 from gateway.errors import Problem
 
 PREFIX = "/bigdata/api/v1"
@@ -77,7 +78,7 @@ def cluster(
     data: dict[str, Any] = {
         "name": value.name or value.key.rpartition("/")[2],
         "dn": value.key,
-        "status": status(value),
+        "status": phase_words(value),
         "progress": value.progress,
         "step": value.step,
         "reason": value.reason,
@@ -98,14 +99,6 @@ def cluster(
             for name, reasons in pending.items()
         }
     return {"result": "success", "uri": value.key, "data": data}
-
-
-def status(value: Cluster) -> str:
-    """Returns the status in the contract's words: which half of a launch has failed is one of them."""
-    if value.phase is not Phase.FAILED:
-        return value.phase.value
-    early = value.failed_in in (None, Phase.REGISTERED, Phase.SCHEDULING)
-    return "error during scheduling" if early else "error during configuration"
 
 
 def _sizes(value: Cluster) -> dict[str, int]:

@@ -8,6 +8,7 @@ from gateway.api.http import Answer, Call
 from gateway.api.paas import bodies
 from gateway.api.paas.routing import member, own_cluster, route, visible_owner
 from gateway.clusters.model import Cluster, NodeStatus
+from gateway.clusters.projection import phase_words
 
 _CLUSTERS = "/bigdata/mesos_framework/v1/clusters"
 
@@ -19,7 +20,7 @@ async def submit_cluster(call: Call) -> Answer:
     cluster = await call.run(own_cluster, call, *parts_of(dn))
     return Answer(
         {
-            "message": f"{cluster.key} is {bodies.status(cluster)}",
+            "message": f"{cluster.key} is {phase_words(cluster)}",
             "url": f"{call.base}{bodies.PREFIX}/{cluster.key}",
         }
     )

@@ -388,6 +388,17 @@ def test_what_cannot_be_resized_is_refused(bench: Bench) -> None:
         bench.clusters.resize("nothing", {"slave": 1})
 
 
+def test_what_a_script_says_is_kept_whatever_it_is(bench: Bench) -> None:
+    bench.provider.acts["placed/first"] = lambda cluster, context: context.tell(
+        "a\0\udc80" + "x" * 20_000, stream="stderr", node="slave0"
+    )
+    cluster = bench.drive(bench.launch(1), is_ready)
+    said = [e for e in bench.clusters.events(cluster.cluster_id) if e.stream == "stderr"]
+    assert [(e.kind, e.node, e.text[:4], len(e.text)) for e in said] == [
+        ("output", "slave0", "a\0?x", 16 * 1024)
+    ]
+
+
 def test_a_verb_of_the_provider_runs(bench: Bench) -> None:
     cluster = bench.drive(bench.launch(1), is_ready)
     seen: list[str] = []
@@ -488,11 +499,14 @@ def test_the_engines_thread_hears_of_everything_by_itself(bench: Bench) -> None:
         engine.stop()
 
 
-def test_clusters_are_counted_by_phase(bench: Bench, tmp_path: object) -> None:
+def test_clusters_are_counted_by_phase(bench: Bench) -> None:
     bench.drive(bench.launch(1), is_ready)
-    counted = bench.store.clusters.phases()
-    assert counted["ready"] == 1
-    assert sum(counted.values()) == 1
+    bench.new_engine().turn()
+    counted = bench.engine.counts
+    assert counted == bench.store.clusters.phases()
+    assert (counted["ready"], sum(counted.values())) == (1, 1)
+    bench.engine._leave()
+    assert sum(bench.engine.counts.values()) == 0
 
 
 def test_a_store_is_enough_to_go_on(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.model import (
     Cluster,
     DiskAsk,
+    Group,
     NetworkAsk,
     NodeAsk,
     NodeRecord,
@@ -154,7 +155,7 @@ def spec(**fields: Any) -> NodeSpec:
 
 def launch(world: World, number: int, count: int, node: NodeSpec) -> Cluster:
     nodes = tuple(NodeAsk(f"slave{n}", "slave", node) for n in range(count))
-    request = a_request(number=number, nodes=nodes)
+    request = a_request(number=number, nodes=nodes, groups=(Group("slave", node),))
     return world.clusters.launch(request)
 
 

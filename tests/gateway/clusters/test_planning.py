@@ -238,6 +238,17 @@ def test_an_image_without_a_command_runs_its_entry_point() -> None:
     assert decode_task(config.executor_data).task.processes == ()
 
 
+def test_the_servers_default_image_is_that_of_nodes_that_name_none() -> None:
+    nodes = (NodeAsk("a", "g", asked(image=None, parameters=(("init", "true"),))),)
+    rules = Rules(Policy(DockerRules(("init",))), default_image="debian:13")
+    request = a_request(nodes=nodes)
+    check_request(request, NETWORKS, rules)
+    cluster = new_cluster(request, JobKey("c", "a", "p", "j"), "", 1.0, lambda: "x")
+    config = planning.configs(cluster, cluster.nodes, rules, lambda node: [])[0]
+    assert config.container == Container("debian:13", parameters=(Parameter("init", "true"),))
+    assert decode_task(config.executor_data).task.processes == ()
+
+
 def test_the_text_of_hosts_and_its_mark_go_together() -> None:
     cluster = new_cluster(a_request(2), JobKey("c", "a", "p", "j"), "", 1.0, lambda: "x")
     assert planning.hosts_text(cluster) == "127.0.0.1\tlocalhost\n"

@@ -42,8 +42,7 @@ cluster = registry.get_cluster()
 @task
 def start(c):
     for node in cluster.nodes:
-        code, out, err = node.run("echo configured $NODE", check=True)
-        print(out.strip())
+        print(node.run("echo configured $NODE").stdout.strip())
         node.status = "configured"
     cluster.status = "running"
     print("with warnings", file=sys.stderr)

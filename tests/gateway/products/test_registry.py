@@ -153,10 +153,11 @@ def test_ids_and_names() -> None:
 
 def test_commands_run_in_a_node(mine: registry.Cluster, tmp_path: Path) -> None:
     slave = mine.node("slave1")
-    assert slave.run('echo "$NODE"; cat; exit 3', stdin="in") == (3, "slave1\nin", "")
+    code, out, err = slave.run('echo "$NODE"; cat; exit 3', input="in", check=False)
+    assert (code, out, err) == (3, "slave1\nin", "")
     assert slave.run(["echo", "a b"], timeout=10) == (0, "a b\n", "")
     with pytest.raises(registry.CommandFailed, match=r"status 1 in .*slave1: oops"):
-        slave.run("echo oops >&2; false", check=True)
+        slave.run("echo oops >&2; false")
     path = tmp_path / "a dir" / "it's"
     slave.put(str(path), "text\n", mode=0o600)
     assert path.read_text() == "text\n"
