@@ -26,7 +26,7 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 _MOST_SEGMENT = 100
 _MOST_PORT = 65535
 _ENDING_SECS = 10
-# What a node without an image does if nothing is said.
+# What a node that names no image does if nothing is said.
 _IDLE = "while :; do sleep 3600 & wait $!; done"
 
 
@@ -293,7 +293,8 @@ def _container(spec: NodeSpec, rules: Rules) -> Container | None:
 def _document(name: str, spec: NodeSpec, rules: Rules) -> str:
     """The executor's JSON: the command as the one process, or none for the image's entry point."""
     command = spec.command
-    if command is None and _image(spec, rules) is None:
+    # The server's default image is any task's: what it starts by itself is no node.
+    if command is None and spec.image is None:
         command = _IDLE
     processes = []
     if command is not None:
