@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import zookeeper
+from tests.measured import Measured, recorder, summary
 from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,20 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("default")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = list(summary(report for some in terminalreporter.stats.values() for report in some))
+    if lines:
+        terminalreporter.section("measured")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Keeps a figure for the end of the run; see :mod:`tests.measured`."""
+    return recorder(record_property)
 
 
 @pytest.fixture(scope="session")
