@@ -47,8 +47,8 @@ class GatedStorage(Storage):
         return published
 
 
-# Seconds; of ZooKeeper's that the tests start, 1 to 10 are possible.
-SESSION, LONGEST_SESSION = 2.0, 10.0
+# Seconds.
+SESSION = 2.0
 
 
 def create(name: str, instances: int = 1) -> CreateJob:
