@@ -338,7 +338,7 @@ def test_without_zookeeper_nobody_acts_and_the_tasks_run_on(
                 *metrics
             }
         own_zookeeper.kill()
-        eventually(fleet.roles, lambda roles: "leader" not in roles, 2.0)
+        eventually(fleet.roles, lambda roles: "leader" not in roles, SESSION_SECONDS / 2)
         for number in (0, 1):
             refused = fleet.client(number).call("PUT", f"/alpha/jobs/{key_of('no')}", marked("no"))
             assert refused.status == 503
