@@ -32,7 +32,13 @@ def summary(reports: Iterable[object]) -> Iterator[str]:
                     found.setdefault(what, []).append(figure)
     width = max(map(len, found), default=0)
     for what, values in sorted(found.items()):
-        yield (
-            f"{what:{width}}  {len(values):5} times, least {min(values):.4g}, median "
-            f"{statistics.median(values):.4g}, most {max(values):.4g}, sum {sum(values):.6g}"
-        )
+        yield f"{what:{width}}  {_told(values)}"
+
+
+def _told(values: list[float]) -> str:
+    if min(values) == max(values):
+        return f"{len(values)} times {values[0]:.6g}"
+    return (
+        f"{len(values)} times, least {min(values):.4g}, median {statistics.median(values):.4g}, "
+        f"most {max(values):.4g}, sum {sum(values):.6g}"
+    )

@@ -61,22 +61,17 @@ def containers(client: docker.DockerClient, task_id: str) -> list[Any]:
     return client.containers.list(all=True, filters=wanted, ignore_removed=True)
 
 
-def check_swept(client: docker.DockerClient, task_id: str, measured: Measured) -> None:
+def check_swept(client: docker.DockerClient, task_id: str) -> float:
+    """Returns after how many seconds nothing of the task was left."""
     began = time.monotonic()
     eventually(lambda: not containers(client, task_id), SWEPT_SECS)
-    measured("F10 no container left after, s", time.monotonic() - began)
+    return time.monotonic() - began
 
 
 @pytest.mark.parametrize("call", ["create", "start"])
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
 def test_a_daemon_that_refuses_fails_the_task_with_its_words(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    call: str,
-    status: int,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient, call: str, status: int
 ) -> None:
     task_id, words = name(), f"the daemon has a bad day {status}"
     proxy.faults.append(Fault(call, status=status, message=words, times=10))
@@ -84,18 +79,12 @@ def test_a_daemon_that_refuses_fails_the_task_with_its_words(
     assert end["state"] == "TASK_FAILED"
     assert words in end["message"]
     assert end["reason"] == "REASON_CONTAINER_LAUNCH_FAILED"
-    check_swept(client, task_id, measured)
+    check_swept(client, task_id)
 
 
 @pytest.mark.parametrize(("call", "status"), [("create", 409), ("create", 503), ("start", 503)])
 def test_what_passes_is_tried_again(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    call: str,
-    status: int,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient, call: str, status: int
 ) -> None:
     """503: the daemon starts or stops. 409 for a name that is free by now."""
     task_id = name()
@@ -104,7 +93,7 @@ def test_what_passes_is_tried_again(
     assert proxy.met == 1
     assert end["state"] == "TASK_FINISHED", end
     assert bench.log(task_id) == "done\n"
-    check_swept(client, task_id, measured)
+    check_swept(client, task_id)
 
 
 OF_ONE = sorted(CALLS.keys() - {"exec"})
@@ -112,12 +101,7 @@ OF_ONE = sorted(CALLS.keys() - {"exec"})
 
 @pytest.mark.parametrize("call", OF_ONE)
 def test_an_answer_that_is_lost_costs_nothing(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    call: str,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient, call: str
 ) -> None:
     """The call has had its effect, and nobody has heard of it."""
     task_id = name()
@@ -126,7 +110,7 @@ def test_an_answer_that_is_lost_costs_nothing(
     assert proxy.met == 1
     assert (end["state"], end["message"]) == ("TASK_FAILED", "process hello exited with code 3")
     assert bench.log(task_id).split() == ["1", "2", "3", "4", "5"]
-    check_swept(client, task_id, measured)
+    check_swept(client, task_id)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +125,6 @@ def test_a_container_that_somebody_else_ends(
     client: docker.DockerClient,
     meanwhile: str,
     words: list[str],
-    measured: Measured,
 ) -> None:
     task_id = name()
     bench.launch(task(task_id, "exec sleep 1000", image))
@@ -151,7 +134,7 @@ def test_a_container_that_somebody_else_ends(
     end = bench.wait(task_id, TERMINAL)
     assert end["state"] == "TASK_FAILED"
     assert any(word in end["message"] for word in words)
-    check_swept(client, task_id, measured)
+    check_swept(client, task_id)
 
 
 def test_a_container_that_is_removed_before_its_end_is_read(
@@ -169,11 +152,7 @@ def test_a_container_that_is_removed_before_its_end_is_read(
 
 
 def test_a_start_whose_answer_is_lost_is_not_made_twice(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient
 ) -> None:
     """To start a container that has ended would run its task again."""
     for seconds in (0, 0.3, 0.6):
@@ -184,16 +163,12 @@ def test_a_start_whose_answer_is_lost_is_not_made_twice(
         assert end["state"] == "TASK_FINISHED", end
         # Once for each run that was wanted.
         assert [bench.log(task_id, run=run) for run in (0, 1)] == ["run\n", "run\n"]
-        check_swept(client, task_id, measured)
+        check_swept(client, task_id)
     assert proxy.met == 6
 
 
 def test_a_process_among_several_whose_start_is_not_answered_runs_once(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient
 ) -> None:
     task_id = name()
     proxy.faults.append(Fault("exec", lost=True, times=2))
@@ -204,16 +179,12 @@ def test_a_process_among_several_whose_start_is_not_answered_runs_once(
     assert end["state"] == "TASK_FAILED"
     assert "process second exited with code 4" in end["message"]
     assert (bench.sandbox(task_id) / "ran").read_text() == "run\n" * 2
-    check_swept(client, task_id, measured)
+    check_swept(client, task_id)
 
 
 @pytest.mark.slow
 def test_a_daemon_that_is_away_for_long(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    client: docker.DockerClient,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, client: docker.DockerClient, measured: Measured
 ) -> None:
     """What runs goes on, what is to be started waits, what is to be killed is killed when it is back."""
     runs, waits, dies = name(), name(), name()
@@ -235,17 +206,14 @@ def test_a_daemon_that_is_away_for_long(
     assert bench.wait(runs, TERMINAL)["state"] == "TASK_FINISHED"
     numbers = [int(line) for line in bench.log(runs).split()]
     assert numbers == list(range(1, len(numbers) + 1))
+    measured("F10 daemon away for, s", AWAY_SECS)
     for task_id in (runs, waits, dies):
-        check_swept(client, task_id, measured)
+        check_swept(client, task_id)
 
 
 @pytest.mark.parametrize("grace", [1, 3])
 def test_a_deaf_task_gets_sigkill_when_its_grace_is_over(
-    proxy: FaultyProxy,
-    bench: Bench,
-    image: str,
-    grace: int,
-    measured: Measured,
+    proxy: FaultyProxy, bench: Bench, image: str, grace: int, measured: Measured
 ) -> None:
     task_id = name()
     deaf = "trap 'echo asked' TERM; echo up; while :; do sleep 0.05; done"
@@ -300,4 +268,4 @@ def test_whatever_the_daemon_does_each_task_ends_as_it_should(
             assert f"exited with code {code}" in end["message"]
         if kind != "kill":
             assert bench.log(task_id) == "end\n"
-        check_swept(client, task_id, measured)
+        measured("F10 tasks at random faults: no container left after, s", check_swept(client, task_id))
