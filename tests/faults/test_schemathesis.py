@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Client, gateway, key_of, service
+from tests.measured import Measured
 
 LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
 CHECKS = (
@@ -70,7 +71,9 @@ def launch(client: Client) -> None:
 
 
 @pytest.mark.parametrize("about", ["anything", "the job", "the cluster"])
-def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str) -> None:
+def test_whatever_is_asked_the_answer_is_as_described(
+    tmp_path: Path, about: str, measured: Measured
+) -> None:
     if about in CONFIG:
         (tmp_path / "schemathesis.toml").write_text(CONFIG[about])
     with gateway(tmp_path, "--master=local", "--local-agents=1", "--application=thread") as server:
@@ -102,6 +105,7 @@ def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str
         )
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         cases = int(re.findall(r"(\d+) generated", run.stdout)[-1])
+        measured(f"bad input: generated calls about {about}, as described", cases)
         assert cases >= (5_000 if LONG else 100)
         assert client.call("GET", "/alpha/version").status == 200
     assert "Traceback" not in (tmp_path / "gateway.log").read_text()
