@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from framework.clock import Clock
 from framework.mesos.masters import Address
