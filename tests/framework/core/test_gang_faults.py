@@ -39,8 +39,10 @@ class GangFaults(Faults):
     def start(self, partition_aware: bool, hopeless: bool) -> None:
         super().start(partition_aware, hopeless)
         # What a small agent has is soon taken by others, for good; there a node could not come back.
+        # Of each gang at most two nodes with a disk are on a host of their own choice or their limit's,
+        # so that with four disks there is a place for every node whatever was placed before.
         for name in ("S1", "S2"):
-            self.mesos.agents[name].disks = ("disk1", "disk2", "disk10")
+            self.mesos.agents[name].disks = ("disk1", "disk2", "disk3", "disk10")
 
     @rule(which=which_gang, nodes=st.integers(1, 4), version=st.integers(0, 3))
     def create_gang(self, which: int, nodes: int, version: int) -> None:
