@@ -71,6 +71,15 @@ class GangFaults(Faults):
     def withhold(self, host: str, names: set[str]) -> None:
         self.gateway.command(m.WithholdDisks, disks={host: tuple(names)})
 
+    def _unsettled(self) -> str:
+        """Says, of a task that waits, why."""
+        why = super()._unsettled()
+        task_id = why.partition(" ")[0]
+        if not why.endswith("is PENDING"):
+            return why
+        reasons = self.gateway.scheduler.pending_reasons(task_id)
+        return "; ".join([why, *(reason.reason for reason in reasons)])
+
     @invariant()
     def disks_are_one_task_s(self) -> None:
         if not hasattr(self, "gateway"):
