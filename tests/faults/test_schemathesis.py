@@ -87,7 +87,7 @@ def test_whatever_is_asked_the_answer_is_as_described(
                 "run",
                 f"{server.address}/openapi.json",
                 "--checks=" + ",".join(CHECKS),
-                f"--max-examples={600 if LONG else 12}",
+                f"--max-examples={700 if LONG else 12}",
                 f"--seed={os.environ.get('MESOS_GATEWAY_SEED', '1')}",
                 "--workers=1",
                 "--request-timeout=20",
