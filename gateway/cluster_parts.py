@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from framework.clock import Clock
 from framework.mesos.masters import Address
@@ -119,7 +122,8 @@ def build_clusters(
     stack.callback(registry.close)
     remote = Remote(service)
     stack.callback(remote.close)
-    runner = ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids))
+    isolator = Isolator(options.orchestrator_isolation, options.orchestrator_uids)
+    runner = ScriptRunner(isolator, _script_directory(stack))
     if (problem := runner.problem()) is not None:
         log.warning("%s", problem)
     provider = ProductProvider(
@@ -161,6 +165,15 @@ def build_clusters(
         registry=registry,
     )
     return parts, term
+
+
+def _script_directory(stack: contextlib.ExitStack) -> Path:
+    """Returns the directory below which scripts run, each in its own; it goes with the gateway."""
+    path = Path(tempfile.mkdtemp(prefix="mesos-gateway-scripts-"))
+    stack.callback(shutil.rmtree, path, ignore_errors=True)
+    # Their users pass through it, and see nothing.
+    path.chmod(0o711)
+    return path
 
 
 def _mirror(
