@@ -331,6 +331,7 @@ def test_an_unanswered_subscription_is_given_up(make_driver: MakeDriver, master:
 # -- 5: size --------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_ten_thousand_offers_in_one_event(
     driver: MesosDriver, master: Master, sink: Sink, shared: Path
 ) -> None:
