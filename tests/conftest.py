@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what ``--alone`` leaves out."""
+    """Leaves out what ``--alone`` leaves out; what needs images that take long to make comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("images") is not None)
     if (wanted := config.getoption("--alone")) is None:
         return
     chosen: list[pytest.Item] = []

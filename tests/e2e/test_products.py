@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.harness import Answer, Client, Server, eventually, gateway
 from tests.images.build import image as image_of
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.images, pytest.mark.slow]
 
 API = "/bigdata/api/v1"
 NETWORKS = "/resources/networks/v1/networks"

@@ -71,6 +71,11 @@ class GangFaults(Faults):
     def withhold(self, host: str, names: set[str]) -> None:
         self.gateway.command(m.WithholdDisks, disks={host: tuple(names)})
 
+    @rule(n=st.integers(0, 5), kind=st.sampled_from(["part", "rejoin", "rejoin"]))
+    def change_agent(self, n: int, kind: str) -> None:
+        """No agent comes back as another: before its end is known, its disks would look free."""
+        super().change_agent(n, kind)
+
     def _unsettled(self) -> str:
         """Says, of a task that waits, why."""
         why = super()._unsettled()
