@@ -8,6 +8,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from framework.clock import Clock
@@ -21,6 +22,7 @@ from gateway.clusters.acts import HostsWriter
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.course import Limits
 from gateway.clusters.definitions import read_networks
+from gateway.clusters.disks import Disks
 from gateway.clusters.engine import Engine
 from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.isolation import Isolator
@@ -104,6 +106,7 @@ class Term:
 def build_clusters(
     options: Options,
     service: SchedulerService | Replica,
+    store: Store,
     workers: WorkerProcesses,
     policy: Policy,
     metrics: Metrics,
@@ -111,11 +114,10 @@ def build_clusters(
 ) -> tuple[ClusterParts, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     networks = read_networks(options.networks) if options.networks else ()
-    store = Store(options.state)
-    stack.callback(store.close)
     term = Term(store, service, networks)
     store.fence = term.epoch
     fleet = SchedulerFleet(service)
+    disks = Disks(store, service)
     rules = Rules(policy, options.default_image)
     renderer = Renderer(workers)
     registry = KeyValues(store)
@@ -143,8 +145,12 @@ def build_clusters(
         rules,
         clock.now,
         cluster_name=options.cluster_name,
-        limits=Limits(place_secs=options.cluster_timeout),
-        term=term,
+        limits=Limits(
+            place_secs=options.cluster_timeout,
+            history_secs=options.cluster_history,
+            history_size=options.cluster_history_size,
+        ),
+        term=partial(_lead, term, disks),
         write_hosts=_hosts_writer(remote, rules),
     )
     clusters = Clusters(store, engine, fleet, rules, options.cluster_name, clock.now)
@@ -161,10 +167,19 @@ def build_clusters(
         catalogue=Catalogue(store, renderer),
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
+        disks=disks,
         remote=remote,
         registry=registry,
     )
     return parts, term
+
+
+def _lead(term: Term, disks: Disks) -> int | None:
+    """What the engine asks at each turn: whether this process leads, and in which epoch."""
+    epoch = term()
+    if epoch is not None:
+        disks.say_again()
+    return epoch
 
 
 def _script_directory(stack: contextlib.ExitStack) -> Path:

@@ -39,6 +39,7 @@ _TICKS = 6
 _CANCEL_SECS = 10.0
 _KILL_AGAIN_SECS = 5.0
 _HOSTS_AGAIN_SECS = 30.0
+_FORGET_AT_ONCE = 200
 
 
 class Engine:
@@ -217,6 +218,7 @@ class Engine:
         if self._ticks % _TICKS == 0:
             found = self._store.clusters.find(include_gone=False)
             self._sweep()
+            self._forget()
         for cluster in found:
             self.wake(cluster.cluster_id)
 
@@ -229,6 +231,17 @@ class Engine:
                 if cluster.operation is None:
                     logger.warning("job %s runs, though its cluster is %s", key, cluster.phase)
                     self._fleet.kill(key, cluster.owner)
+
+    def _forget(self) -> None:
+        """Removes what is left of clusters that were deleted long ago, some at a time."""
+        limits = self._limits
+        outdated = self._store.clusters.outdated(
+            self._clock() - limits.history_secs, limits.history_size, _FORGET_AT_ONCE
+        )
+        for cluster_id in outdated:
+            self._store.clusters.forget(cluster_id)
+        if outdated:
+            logger.info("%d clusters that were deleted long ago are forgotten", len(outdated))
 
     def _attend(self, cluster_id: str) -> None:
         """Moves one cluster on by a step, if there is one; sees to it that it is looked at again."""
