@@ -3,9 +3,12 @@
 
 _SERVICES_DIR=
 _ZOOKEEPER_PID=
+_IMAGES_PID=
 
 _stop_services() {
     [ -n "$_SERVICES_DIR" ] || return 0
+    # Before the daemon that it uses.
+    [ -z "$_IMAGES_PID" ] || kill -- "-$_IMAGES_PID" 2>/dev/null || true
     if [ -s "$_SERVICES_DIR/docker.pid" ]; then
         local pid
         pid=$(cat "$_SERVICES_DIR/docker.pid")
@@ -73,6 +76,14 @@ _start_zookeeper() {
     tail -5 "$_SERVICES_DIR/zookeeper.log" >&2
 }
 
+# The images of the products take minutes, the first time: they are made while other tests run. Who
+# needs one that is not there yet waits for it, or makes it.
+start_images() {
+    command -v mmdebstrap >/dev/null && _docker_answers || return 0
+    setsid nice "$PYTHON" -m tests.images >"$_SERVICES_DIR/images.log" 2>&1 &
+    _IMAGES_PID=$!
+}
+
 start_services() {
     _SERVICES_DIR=$(mktemp -d)
     trap _stop_services EXIT
@@ -84,6 +95,8 @@ start_services() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || _apt_install postgresql ||
         say "PostgreSQL could not be installed."
     command -v busybox >/dev/null || _apt_install busybox-static || say "busybox could not be installed."
+    command -v mmdebstrap >/dev/null || _apt_install mmdebstrap ||
+        say "mmdebstrap could not be installed: no images of the products can be made."
     command -v openssl >/dev/null || _apt_install openssl || say "openssl could not be installed."
     command -v gcc >/dev/null || _apt_install gcc libc6-dev || say "gcc could not be installed."
     command -v curl >/dev/null || _apt_install curl || say "curl could not be installed."

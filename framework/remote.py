@@ -52,7 +52,7 @@ class Finished(msgspec.Struct, frozen=True):
 class Service(Protocol):
     """What is used of SchedulerService and of Replica."""
 
-    def send_message(self, task_id: str, data: bytes) -> None: ...
+    def send_message(self, task_id: str, *data: bytes) -> None: ...
 
     def listen(self, listener: Callable[[str, str, bytes], None]) -> Callable[[], None]: ...
 
@@ -144,6 +144,7 @@ class _Errand:
         self._box = box
         self._patience = patience
         self._trouble = ""
+        self._until: float | None = None
         self._output: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._talk = Conversation(call, time.monotonic())
 
@@ -179,12 +180,22 @@ class _Errand:
                         on_output(one.stream, one.data)
             if talk.final is None and cancelled is not None and cancelled():
                 raise Cancelled(f"{self._what()}: nobody wants it any more")
-            self._check_silence()
+            if talk.final is None:
+                self._check_time()
         return talk.final
 
-    def _check_silence(self) -> None:
-        silent = time.monotonic() - self._talk.heard_at
-        if self._talk.final is not None or silent <= self._patience:
+    def _check_time(self) -> None:
+        """Raises if the executor is silent for too long, or does not end the command in its time."""
+        now = time.monotonic()
+        if self._until is None and self._talk.taken_up:
+            self._until = now + self._call.timeout + self._patience
+        if self._until is not None and now > self._until:
+            raise CommandFailed(
+                f"{self._what()}: its executor answers, but has not ended it within its "
+                f"{self._call.timeout:g} s, nor in the {self._patience:g} s after that"
+            )
+        silent = now - self._talk.heard_at
+        if silent <= self._patience:
             return
         fate = "whether it ran is not known" if self._talk.taken_up else "it may still be run"
         why = f" ({self._trouble})" if self._trouble else ""
@@ -194,12 +205,14 @@ class _Errand:
 
     def _send(self, messages: Iterable[Message]) -> None:
         """Sends messages; what cannot be sent now counts as lost."""
-        for message in messages:
-            try:
-                self._service.send_message(self._call.task_id, encode(message))
-            except Unavailable as error:
-                self._trouble = str(error)
-                return
+        encoded = [encode(message) for message in messages]
+        if not encoded:
+            return
+        try:
+            self._service.send_message(self._call.task_id, *encoded)
+        except Unavailable as error:
+            self._trouble = str(error)
+        else:
             self._trouble = ""
 
     def _part(self, messages: Iterable[Message]) -> None:

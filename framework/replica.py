@@ -179,12 +179,12 @@ class Replica:
         """See :meth:`SchedulerService.subscribe`; it holds from one service to the next."""
         return self._listeners.add(listener)
 
-    def send_message(self, task_id: str, data: bytes) -> None:
+    def send_message(self, task_id: str, *data: bytes) -> None:
         """See :meth:`SchedulerService.send_message`; :class:`Unavailable` unless this one leads."""
         service = self._service
         if service is None:
             raise self.unavailable()
-        service.send_message(task_id, data)
+        service.send_message(task_id, *data)
 
     def listen(self, listener: MessageListener) -> Callable[[], None]:
         """See :meth:`SchedulerService.listen`; it holds from one service to the next."""

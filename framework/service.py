@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -55,9 +55,11 @@ _ANSWER_SECONDS = 10.0
 _BROKEN_SECONDS = 60.0
 
 
-def make_scheduler(settings: Settings, snapshot: Snapshot) -> Scheduler:
-    """Returns the core that goes on from ``snapshot``."""
-    return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()))
+def make_scheduler(
+    settings: Settings, snapshot: Snapshot, withheld: Mapping[str, Iterable[str]] | None = None
+) -> Scheduler:
+    """Returns the core that goes on from ``snapshot``; ``withheld`` are disks that no task is given."""
+    return Scheduler(settings, snapshot, new_id=lambda: str(uuid.uuid4()), withheld=withheld)
 
 
 class SchedulerService:
@@ -65,7 +67,8 @@ class SchedulerService:
 
     ``make_driver`` builds a driver from a sink and the framework id (None: a new framework). The
     storage stays the caller's to close. ``permit`` is asked before every turn: while it refuses,
-    requests are Unavailable, and what Mesos tells waits, unanswered. ``make_core`` is for tests.
+    requests are Unavailable, and what Mesos tells waits, unanswered. ``make_core`` makes a core of what
+    is stored, whenever there is to be a new one: for who has something to add to it.
     """
 
     def __init__(
@@ -174,8 +177,8 @@ class SchedulerService:
         """
         return self._listeners.add(listener)
 
-    def send_message(self, task_id: str, data: bytes) -> None:
-        """Says something to the executor of a task: Mesos delivers it once or not at all.
+    def send_message(self, task_id: str, *data: bytes) -> None:
+        """Says something to the executor of a task: Mesos delivers each of ``data`` once or not at all.
 
         Blocks for as long as a query does; not for the service's own thread. Raises :class:`NotFound`
         if the task does not run, :class:`Unavailable` if it does not run yet, or if nobody can say.
@@ -187,7 +190,8 @@ class SchedulerService:
             future.cancel()
             raise Unavailable(f"the scheduler has not answered for {_ANSWER_SECONDS:g} s") from None
         assert self._driver is not None
-        self._driver.message(agent_id, executor_id, data)
+        for one in data:
+            self._driver.message(agent_id, executor_id, one)
 
     def listen(self, listener: MessageListener) -> Callable[[], None]:
         """Has ``listener`` called with what executors say; returns the undo.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import time
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
+from framework.clock import Clock
 from framework.mesos.masters import Address
 from framework.model.errors import GatewayError, Unavailable
 from framework.remote import Remote
@@ -18,6 +22,7 @@ from gateway.clusters.acts import HostsWriter
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.course import Limits
 from gateway.clusters.definitions import read_networks
+from gateway.clusters.disks import Disks
 from gateway.clusters.engine import Engine
 from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.isolation import Isolator
@@ -32,6 +37,7 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
+from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.policy import Policy
 from gateway.store import Store
@@ -100,24 +106,26 @@ class Term:
 def build_clusters(
     options: Options,
     service: SchedulerService | Replica,
+    store: Store,
     workers: WorkerProcesses,
     policy: Policy,
+    metrics: Metrics,
     stack: contextlib.ExitStack,
 ) -> tuple[ClusterParts, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     networks = read_networks(options.networks) if options.networks else ()
-    store = Store(options.state)
-    stack.callback(store.close)
     term = Term(store, service, networks)
     store.fence = term.epoch
     fleet = SchedulerFleet(service)
+    disks = Disks(store, service)
     rules = Rules(policy, options.default_image)
     renderer = Renderer(workers)
     registry = KeyValues(store)
     stack.callback(registry.close)
     remote = Remote(service)
     stack.callback(remote.close)
-    runner = ScriptRunner(Isolator(options.orchestrator_isolation, options.orchestrator_uids))
+    isolator = Isolator(options.orchestrator_isolation, options.orchestrator_uids)
+    runner = ScriptRunner(isolator, _script_directory(stack))
     if (problem := runner.problem()) is not None:
         log.warning("%s", problem)
     provider = ProductProvider(
@@ -128,29 +136,59 @@ def build_clusters(
         mirror=_mirror(options, store, registry, stack),
         timeout=options.orchestrator_timeout,
     )
+    # Whoever sets the machine's clock ends neither leases nor launches.
+    clock = Clock()
     engine = Engine(
         store,
         fleet,
         {"product": provider},
         rules,
-        time.time,
+        clock.now,
         cluster_name=options.cluster_name,
-        limits=Limits(place_secs=options.cluster_timeout),
-        term=term,
+        limits=Limits(
+            place_secs=options.cluster_timeout,
+            history_secs=options.cluster_history,
+            history_size=options.cluster_history_size,
+        ),
+        term=partial(_lead, term, disks),
         write_hosts=_hosts_writer(remote, rules),
     )
-    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, time.time)
+    clusters = Clusters(store, engine, fleet, rules, options.cluster_name, clock.now)
     engine.start()
     stack.callback(engine.stop)
+    metrics.gauges(
+        lambda: {
+            f"clusters_{phase}": (f"Clusters that are {phase}", count)
+            for phase, count in engine.counts.items()
+        }
+    )
     parts = ClusterParts(
         store=store,
         catalogue=Catalogue(store, renderer),
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
+        disks=disks,
         remote=remote,
         registry=registry,
     )
     return parts, term
+
+
+def _lead(term: Term, disks: Disks) -> int | None:
+    """What the engine asks at each turn: whether this process leads, and in which epoch."""
+    epoch = term()
+    if epoch is not None:
+        disks.say_again()
+    return epoch
+
+
+def _script_directory(stack: contextlib.ExitStack) -> Path:
+    """Returns the directory below which scripts run, each in its own; it goes with the gateway."""
+    path = Path(tempfile.mkdtemp(prefix="mesos-gateway-scripts-"))
+    stack.callback(shutil.rmtree, path, ignore_errors=True)
+    # Their users pass through it, and see nothing.
+    path.chmod(0o711)
+    return path
 
 
 def _mirror(

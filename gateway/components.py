@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from framework.clock import Clock
+from framework.core.messages import Snapshot
+from framework.core.scheduler import Scheduler
 from framework.core.settings import Settings
 from framework.lease import Always, Permit
 from framework.local.launcher import LocalMesos
@@ -22,13 +24,14 @@ from framework.mesos.executors import ExecutorSettings
 from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Invalid
 from framework.replica import Replica
-from framework.service import SchedulerService
+from framework.service import SchedulerService, make_scheduler
 from framework.storage import Storage
 from gateway import standby
 from gateway.audit import Lines, Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.auth.authenticators import make_authenticators
 from gateway.cluster_parts import Term, build_clusters
+from gateway.clusters.disks import withheld
 from gateway.context import Gateway
 from gateway.events import EventHub
 from gateway.forward import Forwarder
@@ -45,6 +48,7 @@ from gateway.schedulers import registry
 from gateway.schedulers.command import CommandBackend
 from gateway.schedulers.framework import FrameworkBackend
 from gateway.schedulers.registry import Registry
+from gateway.store import Store
 from gateway.tls import Certificate
 from gateway.workers import WorkerProcesses
 
@@ -71,10 +75,12 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     pool = Pool(mode, options.parallel, commands)
     metrics = Metrics()
     certificate = _certificate(options)
-    service = _service(options, zookeeper, stack) if options.executor == "internal" else None
-    parts, term = None, None
-    if service is not None:
-        parts, term = build_clusters(options, service, workers, rules, stack)
+    service, parts, term = None, None, None
+    if options.executor == "internal":
+        store = Store(options.state)
+        stack.callback(store.close)
+        service = _service(options, zookeeper, store, stack)
+        parts, term = build_clusters(options, service, store, workers, rules, metrics, stack)
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.
@@ -169,7 +175,7 @@ def _registry(options: Options, service: SchedulerService | Replica | None, pool
 
 
 def _service(
-    options: Options, zookeeper: ZooKeeperUrl | None, stack: contextlib.ExitStack
+    options: Options, zookeeper: ZooKeeperUrl | None, store: Store, stack: contextlib.ExitStack
 ) -> SchedulerService | Replica:
     """Starts the scheduler, and the embedded Mesos before it; ends both without a TEARDOWN."""
     framework = framework_settings(options)
@@ -193,8 +199,13 @@ def _service(
 
     settings = Settings(executor_cpus=executor.cpus, executor_mem_mb=executor.mem_mb)
 
+    def make_core(settings: Settings, snapshot: Snapshot) -> Scheduler:
+        return make_scheduler(settings, snapshot, withheld(store))
+
     def make_service(permit: Permit) -> SchedulerService:
-        return SchedulerService(storage, make_driver, settings, clock, permit=permit)
+        return SchedulerService(
+            storage, make_driver, settings, clock, permit=permit, make_core=make_core
+        )
 
     service: SchedulerService | Replica
     if zookeeper is None:

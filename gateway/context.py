@@ -11,6 +11,7 @@ from framework.replica import Replica
 from gateway.audit import Nowhere, Sink
 from gateway.auth.access import Access
 from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.disks import Disks
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.service import Clusters
@@ -45,6 +46,7 @@ class ClusterParts:
     catalogue: Catalogue
     launcher: Launcher
     service: Clusters
+    disks: Disks
     remote: Runner
     registry: KeyValues
 

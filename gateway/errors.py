@@ -21,6 +21,7 @@ from framework.model.errors import (
     Unavailable,
     Unsatisfiable,
 )
+from framework.remote import CommandFailed
 from framework.turn import InternalError
 from gateway.auth.access import TooMany
 
@@ -63,6 +64,7 @@ STATUSES: dict[type[BaseException], int] = {
     Unsatisfiable: 422,
     NotSupported: 501,
     UpstreamFailed: 502,
+    CommandFailed: 502,
     Unavailable: 503,
     TooMany: 429,
 }

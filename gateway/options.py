@@ -225,6 +225,20 @@ class Options:
         read=values.seconds,
         shows="SECONDS",
     )
+    cluster_history: float = _option(
+        30 * 86_400.0,
+        "how long a deleted cluster's record and events are kept, in seconds",
+        group="Product clusters",
+        read=values.seconds,
+        shows="SECONDS",
+    )
+    cluster_history_size: int = _option(
+        10_000,
+        "of how many deleted clusters that is kept, at most",
+        group="Product clusters",
+        read=values.integer(0, 1_000_000),
+        shows="N",
+    )
     orchestrator_timeout: float = _option(
         1800.0,
         "a product's script that has not ended by then is killed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import zookeeper
 from tests.faults import seeds  # noqa: F401 -- draws the number of the run before others are started
+from tests.measured import Measured, recorder, summary
 from tests.postgres import Postgres, program
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what ``--alone`` leaves out."""
+    """Leaves out what ``--alone`` leaves out; what needs images that take long to make comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("images") is not None)
     if (wanted := config.getoption("--alone")) is None:
         return
     chosen: list[pytest.Item] = []
@@ -49,10 +51,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Leaves the words of the last line where bin/test finds them, which says them again at its end."""
+    """Says what was measured; leaves the words of the last line where bin/test finds them, which says
+    them again at its end."""
+    lines = list(summary(r for some in terminalreporter.stats.values() for r in some))
+    if lines:
+        terminalreporter.section("measured")
+    for line in lines:
+        terminalreporter.write_line(line)
     if path := os.environ.get("MESOS_GATEWAY_TEST_SUMMARY"):
         parts, _ = terminalreporter.build_summary_stats_line()
         Path(path).write_text(", ".join(text for text, _ in parts))
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Keeps a figure for the end of the run; see :mod:`tests.measured`."""
+    return recorder(record_property)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import pytest
 import executor
 import framework
 import gateway
+from tests.measured import Measured
 
 # What drives nested quantifiers to their worst, 50,000 characters of it.
 PROBES = ("a", "0", " ", "-", ".", "/", "{{", "ab.", "a=", "1,", "\\", '"', "é")
@@ -33,19 +34,23 @@ def expressions() -> Iterator[tuple[str, re.Pattern[str]]]:
 
 
 @pytest.mark.parametrize("pattern", [pytest.param(pattern, id=name) for name, pattern in expressions()])
-def test_an_expression_is_linear(pattern: re.Pattern[str]) -> None:
+def test_an_expression_is_linear(pattern: re.Pattern[str], measured: Measured) -> None:
+    worst = 0.0
     # First a short one, at which a bad expression fails before it takes minutes.
     for length, probe in itertools.product((2_000, 50_000), PROBES):
         text = probe * (length // len(probe)) + "!"
         for ask in (pattern.match, pattern.fullmatch):
-            # The best of three: a pause of the machine is not the expression's.
-            assert min(_time(ask, text) for _ in range(3)) < LIMIT, (pattern.pattern, probe)
+            # The best of three of this thread's own time: who else the machine works for does not count.
+            took = min(_time(ask, text) for _ in range(3))
+            assert took < LIMIT, (pattern.pattern, probe)
+            worst = max(worst, took)
+    measured("bad input: a regular expression at its worst, ms", 1e3 * worst)
 
 
 def _time(ask: object, text: str) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     ask(text)  # type: ignore[operator]
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 def test_there_are_some() -> None:

@@ -38,7 +38,9 @@ def choose(free: Iterable[str], need: Resources, home: Home | None) -> tuple[str
 class DiskBook:
     """The disks of agents that our active tasks have, and those kept for tasks that had them before.
 
-    ``holders`` are the ids of those tasks.
+    ``holders`` are the ids of those tasks. What a task has counts by its agent, for a host may have
+    several; what is kept counts by host. So if a host comes back as another agent before the end of the
+    old one is known, a disk of a sticky task may be given away: Mesos keeps an agent's id over a reboot.
     """
 
     def __init__(self) -> None:

@@ -104,6 +104,8 @@ def check_job(state: State, record: JobRecord, tasks: list[Task]) -> None:
     ended = {t.task_id for t in tasks if t.state in TERMINAL}
     require(set(record.ended) == ended, f"{key}: ended is wrong")
     crowd = Counter(t.agent_id for t in tasks if t.state in ON_AGENT)
+    homes = {t.task_id for t in tasks if t.home and t.state in ACTIVE - ON_AGENT}
+    require(set(record.homes) == homes, f"{key}: homes is wrong")
     tagged = Counter((g, t.agent_id) for t in tasks if t.state in ON_AGENT for g in t.config.tags)
     counted = {(tag, agent): n for tag, there in record.tagged.items() for agent, n in there.items()}
     require(counted == dict(tagged), f"{key}: tagged is {counted}, not {dict(tagged)}")

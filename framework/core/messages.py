@@ -113,8 +113,8 @@ class ResumeUpdate(Command, frozen=True, kw_only=True):
 class WithholdDisks(Command, frozen=True, kw_only=True):
     """Says, by hostname, which data disks are given to no task from now on; replaces all said before.
 
-    Not durable: whoever keeps the marks says it again after each start. A task that has such a disk
-    keeps it.
+    Not durable: whoever keeps the marks gives them to each new :class:`Scheduler`. A task that has such
+    a disk keeps it.
     """
 
     disks: dict[str, tuple[str, ...]]

@@ -84,7 +84,9 @@ class Placer:
                 continue
             field = every if everywhere else new
             if field.could_hold(waiting.need):
-                crowd = crowds.of(waiting.key, (waiting.config,)) if waiting.limited else {}
+                crowd = (
+                    crowds.of(waiting.key, (waiting.config,), waiting.home) if waiting.limited else {}
+                )
                 self._place_group(waiting, field, crowd, launches)
         for agent_id in fresh:
             held[agent_id].fresh = False

@@ -6,7 +6,7 @@ before it carries the actions out, and passes a :class:`Tick` at :meth:`Schedule
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -86,18 +86,25 @@ class Session(msgspec.Struct, frozen=True):
 class Scheduler:
     """One framework's jobs and tasks. Not thread-safe: one caller at a time, reads included.
 
-    ``snapshot`` is the durable state to go on from; ``new_id`` returns a new unique text (a UUID).
+    ``snapshot`` is the durable state to go on from; ``new_id`` returns a new unique text (a UUID);
+    ``withheld`` are data disks that are given to no task, as in :class:`WithholdDisks`.
     Raises :class:`InvariantViolation` for a snapshot that contradicts itself.
     """
 
     def __init__(
-        self, settings: Settings, snapshot: Snapshot = _NOTHING, *, new_id: Callable[[], str]
+        self,
+        settings: Settings,
+        snapshot: Snapshot = _NOTHING,
+        *,
+        new_id: Callable[[], str],
+        withheld: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.settings = settings
         self._changes = Changes()
         self._state = State(snapshot, self._changes)
         self._lifecycle = Lifecycle(settings, self._state, new_id)
         self._book = OfferBook()
+        self._book.withhold(withheld or {})
         wants = Wants(self._lifecycle, self._book)
         turns = Turns(self._lifecycle, self._book, wants)
         self._reconciler = Reconciler(settings)

@@ -33,6 +33,7 @@ class JobRecord:
         "ended",
         "gangs",
         "groups",
+        "homes",
         "job",
         "tagged",
         "updates",
@@ -49,6 +50,8 @@ class JobRecord:
         self.crowd: Counter[str] = Counter()
         # And how many of those with each tag.
         self.tagged: dict[str, Counter[str]] = {}
+        # Those that are to come back to where they ran before: their places are not free.
+        self.homes: dict[str, Task] = {}
         self.groups: dict[tuple[TaskConfig, Home | None], Group] = {}
         self.gangs: dict[str, Gang] = {}
         self.announced = False
@@ -173,6 +176,8 @@ class State:
                 )
             if task.disks or task.home:
                 self.disks.add(task)
+            if task.home and task.state not in ON_AGENT:
+                record.homes[task.task_id] = task
         if task.state is TaskState.PENDING:
             self._await(record, task)
         if task.state in ON_AGENT and task.agent_id is not None:
@@ -216,6 +221,8 @@ class State:
             del record.active[task.instance]
             if (task.disks or task.home) and self.disks.remove(task):
                 self._retry_disks()
+            if record.homes.pop(task.task_id, None):
+                self._retry_limited(record)
         if task.state is TaskState.PENDING:
             self._await_no_more(record, task)
         if task.state in ON_AGENT and task.agent_id is not None:
@@ -237,7 +244,10 @@ class State:
         if not tasks:
             del self.by_agent[agent_id]
         _fewer(record.crowd, agent_id)
-        # One fewer on this agent: a limit that held the group back may no longer do so.
+        self._retry_limited(record)
+
+    def _retry_limited(self, record: JobRecord) -> None:
+        """One fewer on an agent: a limit that held the group back may no longer do so."""
         of_job: list[Waiting] = [*record.groups.values(), *record.gangs.values()]
         for waiting in of_job:
             waiting.fresh = waiting.fresh or waiting.limited

@@ -48,8 +48,14 @@ _ENDED = {
     "TASK_GONE_BY_OPERATOR": TaskState.LOST,
 }
 # States, and reasons (also by their names before 1.0), of a loss that lies with neither the task nor
-# its config.
-_GONE_WITH_THE_AGENT = {"TASK_UNREACHABLE", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNKNOWN"}
+# its config. DROPPED: it never got to its executor, which was just ending for want of other tasks, say.
+_BLAMELESS_STATES = {
+    "TASK_DROPPED",
+    "TASK_UNREACHABLE",
+    "TASK_GONE",
+    "TASK_GONE_BY_OPERATOR",
+    "TASK_UNKNOWN",
+}
 _BLAMELESS = ("REASON_INVALID_OFFERS", "REASON_RECONCILIATION", "REASON_AGENT_", "REASON_SLAVE_")
 _RECONCILED = "REASON_RECONCILIATION"
 
@@ -109,7 +115,7 @@ class StatusDesk:
             self._lifecycle.move(task, task.state)
             return
         blameless = to is TaskState.LOST and (
-            update.state in _GONE_WITH_THE_AGENT or update.reason.startswith(_BLAMELESS)
+            update.state in _BLAMELESS_STATES or update.reason.startswith(_BLAMELESS)
         )
         self._lifecycle.move(task, to, explain(update), teller(update), blameless=blameless)
 

@@ -138,7 +138,8 @@ class Views:
         return known[alike]
 
     def _placement(self, task: Task) -> tuple[PendingReason, ...]:
-        crowd = CrowdSource(self._lifecycle, self._book, strict=False).of(task.key, (task.config,))
+        source = CrowdSource(self._lifecycle, self._book, strict=False)
+        crowd = source.of(task.key, (task.config,), task.home)
         return placement(self._wants.ask(task), self._book.agents, crowd, self._lifecycle.connected)
 
     def _together(self, gang: Gang | None, known: _Known) -> tuple[PendingReason, ...]:

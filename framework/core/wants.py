@@ -10,7 +10,7 @@ from framework.core.matching import HOST, Ask, Scope, Tally, scope
 from framework.core.offers import OfferBook
 from framework.core.pending import Group
 from framework.model.jobs import JobKey, TaskConfig
-from framework.model.tasks import Task
+from framework.model.tasks import Home, Task
 
 
 class Wants:
@@ -46,7 +46,8 @@ class CrowdSource:
 
     The attributes of agents are known from offers only. A task on an agent that has made none since
     the start counts against every value for ``strict`` (a while after registration), then not at all:
-    an agent that is full would otherwise hold the job back for ever.
+    an agent that is full would otherwise hold the job back for ever. A task that is to come back to
+    where it ran counts there already, for all but itself.
     """
 
     def __init__(self, lifecycle: Lifecycle, book: OfferBook, strict: bool) -> None:
@@ -54,8 +55,10 @@ class CrowdSource:
         self._book = book
         self._strict = strict
 
-    def of(self, key: JobKey, configs: Iterable[TaskConfig]) -> dict[Scope, Tally]:
-        """Returns what the limits of tasks of the job with these configs count."""
+    def of(
+        self, key: JobKey, configs: Iterable[TaskConfig], home: Home | None = None
+    ) -> dict[Scope, Tally]:
+        """Returns what the limits of tasks of the job with these configs, and this home, count."""
         limits = [c for config in configs for c in config.constraints if c.kind == "limit"]
         crowd = {scope(limit): Tally() for limit in limits}
         record = self._state.jobs[key]
@@ -67,7 +70,20 @@ class CrowdSource:
                     tally.add(values, tasks)
                 elif self._strict:
                     tally.anywhere += tasks
+            for task in record.homes.values():
+                if (
+                    task.home is not None
+                    and task.home != home
+                    and (not among or among in task.config.tags)
+                ):
+                    tally.add(self._values_at(task.home, attribute))
         return crowd
+
+    def _values_at(self, home: Home, attribute: str) -> tuple[str, ...]:
+        if attribute == HOST:
+            return (home.hostname,)
+        agent = self._book.agents.get(home.agent_id)
+        return agent.room.values(attribute) if agent is not None else ()
 
     def _values(self, agent_id: str, attribute: str) -> tuple[str, ...] | None:
         agent = self._book.agents.get(agent_id)

@@ -63,8 +63,8 @@ class CallSender:
     """Sends what :meth:`put` is given, in order. ``encode`` makes an action the calls it takes.
 
     Calls of a session that is over are dropped, and counted: after the next registration the core
-    decides anew. A call that fails ends the session, so that reconciliation tells what became of it.
-    ``fatal`` is a sentence once nothing will be sent any more.
+    decides anew. A call that fails ends the session, so that reconciliation tells what became of it;
+    so does a defect of ours. ``fatal`` is a sentence once nothing will be sent any more.
     """
 
     def __init__(
@@ -99,7 +99,8 @@ class CallSender:
         """Takes the actions over; never blocks."""
         session = self._subscription.session
         with self._condition:
-            room = 0 if session is None or self._closing else max(0, self._limit - len(self._queue))
+            mute = session is None or self._closing or self.fatal is not None
+            room = 0 if mute else max(0, self._limit - len(self._queue))
             taken = actions[:room]
             if session is not None:
                 self._queue.extend((session, action) for action in taken)
@@ -108,7 +109,9 @@ class CallSender:
         if lost:
             self._counters["dropped"] += lost
             logger.info(
-                "%d calls are dropped: %s", lost, "the queue is full" if room else "not subscribed"
+                "%d calls are dropped: %s",
+                lost,
+                self.fatal or ("not subscribed" if mute else "the queue is full"),
             )
 
     def flush(self, seconds: float) -> bool:
@@ -164,8 +167,19 @@ class CallSender:
             for (session, _), group in itertools.groupby(
                 taken, key=lambda pair: (pair[0], isinstance(pair[1], Launch))
             ):
-                self._carry_out(session, [action for _, action in group])
+                try:
+                    self._carry_out(session, [action for _, action in group])
+                except Exception as error:
+                    logger.critical("calls have failed in a way that was not foreseen", exc_info=True)
+                    self._begin_anew(error, session)
         self._disconnect()
+
+    def _begin_anew(self, error: Exception, session: Session) -> None:
+        """Nobody knows what was sent: Mesos tells it after the next registration."""
+        self._counters["failed"] += 1
+        self._disconnect()
+        reason = f"the sending of calls to master {session.address} failed unexpectedly: {error!r}"
+        self._subscription.resubscribe(reason, session)
 
     def _carry_out(self, session: Session, actions: Sequence[Action]) -> None:
         calls: list[Request] = []

@@ -81,7 +81,11 @@ class Detector(MasterDetector):
                     connected.wait(_POLL / 10)
                     continue
                 if watch is None or watch._stopped:  # it stops, silently, without the path
-                    watch = self._watch()
+                    try:
+                        watch = self._watch()
+                    except Exception:
+                        # A defect, or what kazoo does not document: look again, or nobody would.
+                        logger.critical("who leads the masters cannot be looked up", exc_info=True)
                 self._stop.wait(_POLL)
         finally:
             self.zk.stop()

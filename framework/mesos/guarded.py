@@ -244,6 +244,10 @@ class GuardedDriver(MesosSchedulerDriver):
                 if not leaving and self._sessions == sessions:
                     self._candidates.failed()
             pause = not leaving
+        except Exception as error:
+            # A defect of ours ends a subscription, not the framework: it comes back, after a pause.
+            self.problem = f"reading from master {address} failed unexpectedly: {error!r}"
+            logger.critical("a subscription has ended in a way that was not foreseen", exc_info=True)
         if self._started:
             logger.warning("not subscribed to Mesos: %s", self.fatal or self.problem)
         self._close_session()
@@ -267,8 +271,13 @@ class GuardedDriver(MesosSchedulerDriver):
             if kind == "SUBSCRIBED":
                 self._subscribed(event["subscribed"], stream, address)
             self.on_event(event)
-        except Exception:
-            # An event that cannot be understood must not end the subscription.
+        except Exception as error:
+            # An event that cannot be understood must not end the subscription, unless there is none
+            # without it.
+            if self.session is None:
+                raise StreamEnded(
+                    f"master {address} sends a {kind} that cannot be read: {error!r}"
+                ) from error
             logger.exception("an event of type %r is skipped", kind)
 
     def _subscribed(self, info: Mapping[str, Any], stream: EventStream, address: Address) -> None:

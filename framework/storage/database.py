@@ -11,7 +11,15 @@ from contextlib import contextmanager, nullcontext
 import sqlalchemy as sa
 
 from framework.model.errors import Invalid, Unavailable
-from framework.storage.engine import READ_ONLY, in_memory, is_sqlite, make_engine, parse_url, patience
+from framework.storage.engine import (
+    BUSY,
+    READ_ONLY,
+    in_memory,
+    is_sqlite,
+    make_engine,
+    parse_url,
+    patience,
+)
 from framework.storage.revisions import Chain
 
 logger = logging.getLogger(__name__)
@@ -30,15 +38,16 @@ class Database:
     """``url`` is a path (a directory: ``scheduler.db`` in it) or a SQLAlchemy URL.
 
     Opens, and on first use creates, the tables of ``chain``. Raises :class:`Invalid` for what is not,
-    or no longer, this program's database, and :class:`StorageUnavailable`. Usable on any thread.
+    or no longer, this program's database, and :class:`StorageUnavailable`. Usable on any
+    thread. ``busy_secs``: how long another's lock on a SQLite file is waited for.
     """
 
-    def __init__(self, url: str, chain: Chain) -> None:
+    def __init__(self, url: str, chain: Chain, busy_secs: float = BUSY) -> None:
         self._url = parse_url(url)
         self._chain = chain
         # In memory there is one connection for everybody; elsewhere everybody has his own.
         self._lock = threading.RLock() if in_memory(self._url) else None
-        self._engine = make_engine(self._url)
+        self._engine = make_engine(self._url, busy_secs)
         self.dialect = self._engine.dialect
         try:
             self._prepare()

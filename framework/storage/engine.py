@@ -24,7 +24,7 @@ _TRANSACTION = 10.0
 # A leader that is stopped in the middle of a commit must let go of its lock before another is elected.
 _IDLE = 4
 # How long SQLite waits for another's lock, in seconds; the service tries again after that.
-_BUSY = 2.0
+BUSY = 2.0
 # Set on a connection that only reads: its transaction takes no lock.
 READ_ONLY = "scheduler_read_only"
 
@@ -77,11 +77,14 @@ def parse_url(text: str) -> sa.URL:
     return url.set(database=str(path.absolute()))
 
 
-def make_engine(url: sa.URL) -> sa.Engine:
-    """Returns an engine; raises :class:`Invalid` if no driver for the URL is installed."""
+def make_engine(url: sa.URL, busy_secs: float = BUSY) -> sa.Engine:
+    """Returns an engine; raises :class:`Invalid` if no driver for the URL is installed.
+
+    ``busy_secs``: how long SQLite waits for another's lock.
+    """
     options: dict[str, Any] = {}
     if is_sqlite(url):
-        options["connect_args"] = {"timeout": _BUSY, "check_same_thread": False}
+        options["connect_args"] = {"timeout": busy_secs, "check_same_thread": False}
         if in_memory(url):
             options["poolclass"] = StaticPool
     else:

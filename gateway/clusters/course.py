@@ -85,11 +85,14 @@ UNDOING = MappingProxyType(
 class Limits(msgspec.Struct, frozen=True):
     """``place_secs``: how long all nodes may take to run. ``most_failures``: so often a node may fail
     before it has run together with the others. ``deleting_secs``: what the provider has at most for
-    each step before the nodes go."""
+    each step before the nodes go. ``history_secs``: how long what has been deleted is remembered,
+    ``history_size``: and how many such clusters at most."""
 
     place_secs: float = 1800.0
     most_failures: int = 3
     deleting_secs: float = 300.0
+    history_secs: float = 30 * 86_400.0
+    history_size: int = 10_000
 
 
 class Sight(msgspec.Struct, frozen=True):

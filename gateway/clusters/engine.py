@@ -39,6 +39,7 @@ _TICKS = 6
 _CANCEL_SECS = 10.0
 _KILL_AGAIN_SECS = 5.0
 _HOSTS_AGAIN_SECS = 30.0
+_FORGET_AT_ONCE = 200
 
 
 class Engine:
@@ -72,6 +73,7 @@ class Engine:
         self._cancel_secs = cancel_secs
         self._runs = Runs(steps, self.wake)
         self._current: int | None = None
+        self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._due: set[str] = set()
@@ -100,6 +102,11 @@ class Engine:
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many clusters are in each phase, as of the last tick; of one that does not lead, none."""
+        return {str(phase): self._counts.get(phase, 0) for phase in Phase}
 
     def wake(self, cluster_id: str | None = None) -> None:
         """Has the engine look at a cluster, or whether it leads."""
@@ -160,6 +167,7 @@ class Engine:
             self._due = {c.cluster_id for c in clusters}
         self._current = term
         self._ticked = time.monotonic()
+        self._counts = self._store.clusters.phases()
         unfinished = sum(cluster.is_busy for cluster in clusters)
         logger.info("%d clusters, %d of them unfinished", len(clusters), unfinished)
 
@@ -168,6 +176,7 @@ class Engine:
         if self._current is None:
             return
         self._current = None
+        self._counts = {}
         self._runs.stop(patience)
         self._jobs.clear()
         self._timers.clear()
@@ -204,10 +213,12 @@ class Engine:
             return
         self._ticked = time.monotonic()
         self._ticks += 1
+        self._counts = self._store.clusters.phases()
         found = self._store.clusters.unfinished()
         if self._ticks % _TICKS == 0:
             found = self._store.clusters.find(include_gone=False)
             self._sweep()
+            self._forget()
         for cluster in found:
             self.wake(cluster.cluster_id)
 
@@ -220,6 +231,17 @@ class Engine:
                 if cluster.operation is None:
                     logger.warning("job %s runs, though its cluster is %s", key, cluster.phase)
                     self._fleet.kill(key, cluster.owner)
+
+    def _forget(self) -> None:
+        """Removes what is left of clusters that were deleted long ago, some at a time."""
+        limits = self._limits
+        outdated = self._store.clusters.outdated(
+            self._clock() - limits.history_secs, limits.history_size, _FORGET_AT_ONCE
+        )
+        for cluster_id in outdated:
+            self._store.clusters.forget(cluster_id)
+        if outdated:
+            logger.info("%d clusters that were deleted long ago are forgotten", len(outdated))
 
     def _attend(self, cluster_id: str) -> None:
         """Moves one cluster on by a step, if there is one; sees to it that it is looked at again."""

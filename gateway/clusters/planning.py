@@ -18,7 +18,8 @@ from gateway.clusters.networks import AddressAsk, Network, check_address
 from gateway.clusters.requests import MOST_NODES
 from gateway.policy import Policy, check
 
-_HOSTNAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+# With the "_" that no name in the DNS has, and many a node.
+_HOSTNAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _REFERENCE = re.compile(r"\{\{([^{}]*)\}\}")
@@ -26,7 +27,7 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 _MOST_SEGMENT = 100
 _MOST_PORT = 65535
 _ENDING_SECS = 10
-# What a node without an image does if nothing is said.
+# What a node that names no image does if nothing is said.
 _IDLE = "while :; do sleep 3600 & wait $!; done"
 
 
@@ -52,11 +53,6 @@ def segment(text: str) -> str:
         return text
     mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{plain[: _MOST_SEGMENT - 13]}.{mark}"
-
-
-def hostname(name: str) -> str:
-    """Returns the host name of a node: its name, with "-" for the "_" that no host name has."""
-    return name.replace("_", "-")
 
 
 # -- whether it can be ----------------------------------------------------------------------------
@@ -98,7 +94,7 @@ def _check_nodes(
         try:
             _check_spec(node.spec, rules)
             _check_interfaces(node.name, node.spec, networks, static)
-            config = _config(node.spec, node.group, Node(hostname(node.name)), rules, ())
+            config = _config(node.spec, node.group, Node(node.name), rules, ())
             check(JobSpec(key, 1, config), rules.policy)
         except GatewayError as error:
             raise type(error)(f"node {node.name}: {error}") from None
@@ -107,11 +103,11 @@ def _check_nodes(
 def _check_names(nodes: Sequence[NodeAsk]) -> None:
     seen: dict[str, str] = {}
     for node in nodes:
-        name = hostname(node.name).lower()
+        name = node.name.lower()
         if not _HOSTNAME.fullmatch(name):
             raise Invalid(
-                f"{node.name[:80]!r} is not a name for a node: use letters, digits, '-' and '.', at "
-                "most 63, beginning and ending with a letter or a digit"
+                f"{node.name[:80]!r} is not a name for a node: use letters, digits, '-', '_' and '.', "
+                "at most 63, beginning and ending with a letter or a digit"
             )
         if name in seen:
             raise Invalid(f"two nodes have the same name: {seen[name]} and {node.name}")
@@ -187,7 +183,7 @@ def configs(
     found: dict[int, TaskConfig] = {}
     for record in nodes:
         node = Node(
-            hostname=hostname(record.name),
+            hostname=record.name,
             networks=tuple(
                 Attachment(i.network, i.address, i.subnet, i.gateway, i.driver, i.parent)
                 for i in record.interfaces
@@ -228,7 +224,7 @@ def hosts(cluster: Cluster) -> tuple[tuple[str, str], ...]:
     for node in cluster.nodes:
         shared = (i.address for i in node.interfaces if i.network == common)
         if (address := next(shared, node.address)) is not None:
-            found.append((hostname(node.name), address))
+            found.append((node.name, address))
     return tuple(found)
 
 
@@ -293,7 +289,8 @@ def _container(spec: NodeSpec, rules: Rules) -> Container | None:
 def _document(name: str, spec: NodeSpec, rules: Rules) -> str:
     """The executor's JSON: the command as the one process, or none for the image's entry point."""
     command = spec.command
-    if command is None and _image(spec, rules) is None:
+    # The server's default image is any task's: what it starts by itself is no node.
+    if command is None and spec.image is None:
         command = _IDLE
     processes = []
     if command is not None:

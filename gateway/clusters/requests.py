@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -23,7 +22,6 @@ from gateway.clusters.model import (
 from gateway.clusters.phases import move
 
 MOST_NODES = 500
-_NUMBERED = re.compile(r"(.*?)([0-9]*)")
 
 
 def new_cluster(
@@ -185,7 +183,8 @@ def _group(cluster: Cluster, name: str) -> Group:
 def _new_names(cluster: Cluster, group: str, count: int) -> list[str]:
     """Names of the group's nodes with numbers after the highest; the group's name if it has none."""
     names = [node.name for node in cluster.nodes if node.group == group]
-    parts = [match.groups() for name in names if (match := _NUMBERED.fullmatch(name)) is not None]
+    stems = [name.rstrip("0123456789") for name in names]
+    parts = [(base, name.removeprefix(base)) for base, name in zip(stems, names, strict=True)]
     stem = parts[0][0] if parts else group
     taken = {node.name for node in cluster.nodes}
     number = max((int(digits) for base, digits in parts if base == stem and digits), default=-1)

@@ -25,6 +25,8 @@ from gateway.clusters.products import kind_of_script
 Stream = Literal["stdout", "stderr"]
 MOST_OUTPUT = 1024 * 1024
 _LONGEST_LINE = 4096
+# So many lines of a stream are told as they come; what follows is in what is kept.
+MOST_LINES = 10_000
 _POLL_SECS = 0.2
 # After that long without an answer the supervisor itself is ended.
 _LAST_SECS = 15.0
@@ -193,15 +195,15 @@ class _Watch:
         try:
             self._stdin.write(order)
             self._stdin.flush()
-            while self._readers:
-                self._read(poll, poll.poll(_POLL_SECS * 1000))
+            while self._goes_on(poll):
                 if ended != "itself":
                     if time.monotonic() > deadline:
                         break
                 elif cancelled() or time.monotonic() > deadline:
                     ended = "timeout" if time.monotonic() > deadline else "cancelled"
                     deadline = time.monotonic() + _LAST_SECS
-                    self._stdin.close()
+                    self._stdin.write(b"end\n")
+                    self._stdin.flush()
         except BrokenPipeError:
             pass  # the supervisor has ended; its status tells how
         finally:
@@ -209,6 +211,16 @@ class _Watch:
         stdout, stderr = self._outputs
         dropped = stdout.dropped + stderr.dropped
         return RunResult(code, ended, stdout.text(), stderr.text(), dropped)
+
+    def _goes_on(self, poll: select.poll) -> bool:
+        """Waits a moment for output or the end; returns whether it has not ended."""
+        if self._readers:
+            self._read(poll, poll.poll(_POLL_SECS * 1000))
+            return True
+        # A script may have closed its output and go on.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_POLL_SECS)
+        return self._process.poll() is None
 
     def _read(self, poll: select.poll, ready: list[tuple[int, int]]) -> None:
         for descriptor, _ in ready:
@@ -238,6 +250,7 @@ class _Output:
         self._on_line = on_line
         self._kept = bytearray()
         self._line = b""
+        self._told = 0
         self.dropped = 0
 
     def take(self, data: bytes) -> None:
@@ -249,10 +262,15 @@ class _Output:
         if len(self._line) > _LONGEST_LINE or (not data and self._line):
             lines.append(self._line)
             self._line = b""
-        # What is not kept is not told either: a script that writes for ever fills no events.
-        if self.dropped == 0 or room > 0:
-            for line in lines:
-                self._on_line(self._stream, _text(line[:_LONGEST_LINE]).rstrip("\r"))
+        for line in lines:
+            self._tell(_text(line[:_LONGEST_LINE]).rstrip("\r"))
+
+    def _tell(self, line: str) -> None:
+        if self._told < MOST_LINES:
+            self._on_line(self._stream, line)
+        elif self._told == MOST_LINES:
+            self._on_line(self._stream, f"… more than {MOST_LINES} lines")
+        self._told += 1
 
     def text(self) -> str:
         return _text(bytes(self._kept))

@@ -2,9 +2,10 @@
 
 It reads one line of JSON from its standard input (:class:`gateway.clusters.isolation.Confinement` says
 what is in it), starts the script as the user, with the limits and within the files that are named
-there, and ends with its status. When its standard input ends - the gateway closes it, or is dead -
-it ends the script. Whatever the script has started and left behind dies with it: orphans become
-children of this process, and none is left when it ends, nor is its directory.
+there, and ends with its status. When another line comes the script is asked to end (SIGTERM), and
+made to (SIGKILL); when standard input ends without one, the gateway is dead, and the script is killed.
+Whatever the script has started and left behind dies with it: orphans become children of this process,
+and none is left when it ends, nor is the script's directory.
 """
 
 from __future__ import annotations
@@ -197,15 +198,11 @@ def _watch(child: int) -> int:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     poll.register(0, select.POLLIN | select.POLLHUP)
-    wanted = True
-    while wanted:
-        ready = [number for number, _ in poll.poll()]
-        if descriptor in ready:
-            break
-        if 0 in ready and not os.read(0, 4096):
-            wanted = False
-    if not wanted:
-        _end_gently(child, descriptor)
+    ready = [number for number, _ in poll.poll()]
+    if descriptor not in ready:
+        # Whoever asks for the end says a word; who says none is dead, and may already have been
+        # replaced by another that runs the script again.
+        _end(child, descriptor, _GRACE_SECS if os.read(0, 4096) else 0.0)
     _, status = os.waitpid(child, 0)
     _end_orphans()
     if os.WIFSIGNALED(status):
@@ -213,12 +210,13 @@ def _watch(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _end_gently(child: int, descriptor: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGTERM)
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.poll(_GRACE_SECS * 1000)
+def _end(child: int, descriptor: int, grace: float) -> None:
+    if grace:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(grace * 1000)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
 

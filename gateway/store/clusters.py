@@ -73,12 +73,17 @@ class ClusterStore:
             return found if changed == found else _store(session, changed)
 
     def forget(self, cluster_id: str) -> None:
-        """Removes a cluster, its events and its secrets; nothing happens if there is none."""
+        """Removes a cluster, its events, its secrets and the keys below its own.
+
+        Nothing happens if there is none. Its number is not given to another one.
+        """
         with self._sessions.write() as session:
             found = _by(session.connection, tables.clusters.c.id, cluster_id)
             for column in (tables.clusters.c.id, tables.events.c.cluster, tables.secrets.c.cluster):
                 session.connection.execute(column.table.delete().where(column == cluster_id))
             if found is not None:
+                below = tables.kv.c.key.startswith(f"{found.key}/", autoescape=True)
+                session.connection.execute(tables.kv.delete().where(below))
                 session.changed("cluster", found.cluster_id, found.key)
 
     # -- reading ------------------------------------------------------------------------------------
@@ -125,6 +130,22 @@ class ClusterStore:
         """Returns the clusters that expire some time."""
         gone = tables.clusters.c.phase == Phase.DELETED.value
         return self._find(tables.clusters.c.expires_at.is_not(None), ~gone)
+
+    def outdated(self, before: float, most: int, limit: int) -> list[str]:
+        """Returns the ids of clusters deleted ``before`` (seconds since the epoch), and of those above
+        the ``most`` that are kept; the ``limit`` oldest of them."""
+        table = tables.clusters
+        gone = table.c.phase == Phase.DELETED.value
+        # Nothing changes them any more: the revision tells in which order they went.
+        oldest = sa.select(table.c.id, table.c.body).where(gone).order_by(table.c.revision).limit(limit)
+        with self._sessions.read() as connection:
+            count = connection.execute(sa.select(sa.func.count()).where(gone)).scalar_one()
+            found = [_read(*row) for row in connection.execute(oldest)]
+        return [
+            cluster.cluster_id
+            for position, cluster in enumerate(found)
+            if position < count - most or cluster.updated_at < before
+        ]
 
     def phases(self) -> dict[str, int]:
         """Returns how many clusters are in each phase."""

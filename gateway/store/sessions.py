@@ -20,6 +20,9 @@ from gateway.store.migrations import CHAIN
 
 logger = logging.getLogger(__name__)
 
+# SQLite lets one of many that wait for its lock starve; the scheduler's commits come between ours.
+_BUSY = 10.0
+
 
 class Change(msgspec.Struct, frozen=True):
     """Something that is durable now.
@@ -58,7 +61,7 @@ class Sessions:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url, CHAIN)
+        self._database = Database(url, CHAIN, _BUSY)
         # A state in memory has one process, and no table of leaders beside ours.
         self._fenced = not in_memory(parse_url(url))
         self.fence: Callable[[], int] | None = None

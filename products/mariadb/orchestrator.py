@@ -54,7 +54,7 @@ def members(mine, name):
 
 def sql(node, statements):
     """Runs SQL as root; the statements are no words of a command line, that all could read."""
-    node.run(["mariadb", "--batch"], stdin=statements, check=True)
+    node.run(["mariadb", "--batch"], input=statements)
 
 
 def address(node):
@@ -83,15 +83,15 @@ def settings(node, number, replica, most):
 
 def bring_up(node, number, replica, most):
     node.put(SETTINGS, settings(node, number, replica, most))
-    node.run(INSTALL, check=True)
-    node.run(RUN, timeout=120, check=True)
+    node.run(INSTALL)
+    node.run(RUN, timeout=120)
     node.status = "running"
     print(f"{node.name}: MariaDB runs at {address(node)}:3306")
 
 
 def replication_password(primary):
     """The password; made the first time. It never leaves the nodes and this script."""
-    code, known, _ = primary.run(["cat", REPLICATION])
+    code, known, _ = primary.run(["cat", REPLICATION], check=False)
     if code == 0:
         return known.strip()
     password = secrets.token_hex(24)
@@ -114,12 +114,12 @@ def follow(replica, primary, password):
             "MASTER_CONNECT_RETRY=2;\n"
             "START SLAVE;\n",
         )
-    replica.run(FOLLOWS, check=True)
+    replica.run(FOLLOWS)
     print(f"{replica.name}: follows {primary.name}")
 
 
 def slave_status(replica):
-    return replica.run(["mariadb", "-e", "SHOW SLAVE STATUS\\G"], check=True)[1]
+    return replica.run(["mariadb", "-e", "SHOW SLAVE STATUS\\G"]).stdout
 
 
 def number_of(node):
@@ -147,7 +147,7 @@ def start(context):
 def stop(context):
     mine = cluster()
     for node in [*members(mine, "replica"), *members(mine, "primary")]:
-        node.run(STOP, check=True)
+        node.run(STOP)
         node.status = "stopped"
     for service in mine.services:
         service.status = "stopped"
@@ -163,7 +163,7 @@ def restart(context):
 def status(context):
     mine = cluster()
     for node in mine.nodes:
-        up = node.run("mariadb-admin ping")[0] == 0
+        up = node.run("mariadb-admin ping", check=False).ok
         print(f"{node.name}: {'running' if up else 'stopped'}")
         if up and node in members(mine, "replica"):
             behind = [line for line in slave_status(node).splitlines() if "Seconds_Behind" in line]

@@ -72,10 +72,10 @@ def ensemble(service, nodes):
     return "\n".join(lines) + "\n"
 
 
-def bash(node, script, *arguments, stdin=None):
+def bash(node, script, *arguments, **more):
     """Returns what a script has put out in a node; it has to succeed."""
     words = ["bash", "-c", script, "bash", *map(str, arguments)]
-    return node.run(words, stdin=stdin, timeout=120, check=True)[1]
+    return node.run(words, timeout=120, **more).stdout
 
 
 @task
@@ -85,7 +85,7 @@ def start(context):
     nodes = sorted(service.nodes, key=number_of)
     config = ensemble(service, nodes)
     for node in nodes:
-        if "changed" in bash(node, WRITE, number_of(node), stdin=config):
+        if "changed" in bash(node, WRITE, number_of(node), input=config):
             bash(node, STOP)
         bash(node, RUN, max(64, int(float(node.mem)) // 2))
     for node in nodes:
@@ -113,5 +113,5 @@ def restart(context):
 @task
 def status(context):
     for node in cluster().nodes:
-        _, mode, _ = node.run(["bash", "-c", MODE])
+        _, mode, _ = node.run(["bash", "-c", MODE], check=False)
         print(f"{node.name}: {mode.strip() or 'stopped'}")

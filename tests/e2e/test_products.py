@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.harness import Answer, Client, Server, eventually, gateway
 from tests.images.build import image as image_of
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.images, pytest.mark.slow]
 
 API = "/bigdata/api/v1"
 NETWORKS = "/resources/networks/v1/networks"
@@ -64,7 +64,8 @@ class Products(Client):
             lambda data: data["status"] == "ready" or data["status"].startswith("error"),
             LAUNCH_SECS,
         )
-        assert ended["status"] == "ready", (ended, self.send("GET", f"{cluster}/events").body.decode())
+        events = self.send("GET", f"{cluster}/events").json["events"]
+        assert ended["status"] == "ready", "\n".join(event["text"] for event in events)
         return cluster
 
     def data(self, cluster: str) -> dict[str, Any]:
@@ -134,30 +135,40 @@ def network(client: Products, daemon: docker.DockerClient) -> Iterator[str]:
         made.remove()
 
 
-def containers(daemon: docker.DockerClient, cluster: str) -> list[Any]:
-    """The containers of a cluster's nodes, by the tasks that the API tells of."""
-    _, product, version, number = cluster.split("/")[-4:]
-    listed = daemon.containers.list(
-        all=True, filters={"label": "mesos-gateway.task-id"}, ignore_removed=True
-    )
-    mark = f"{product}-{version}-{number}"
-    return [one for one in listed if mark in one.labels["mesos-gateway.task-id"]]
+class Containers:
+    """The containers of a cluster's nodes; others on this daemon may have clusters of the same name."""
+
+    def __init__(self, client: Products, daemon: docker.DockerClient, cluster: str) -> None:
+        self._client, self._daemon = client, daemon
+        owner, product, version, number = cluster.split("/")[-4:]
+        self._job = f"devcluster/{owner}/paas/{product}-{version}-{number}"
+        self._tasks: set[str] = set()
+
+    def by_host_name(self) -> dict[str, Any]:
+        """Of all tasks that there have been when this was asked, and before."""
+        self._tasks |= set(self._client.tasks(self._job).values())
+        listed = self._daemon.containers.list(
+            all=True, filters={"label": "mesos-gateway.task-id"}, ignore_removed=True
+        )
+        own = [one for one in listed if one.labels["mesos-gateway.task-id"] in self._tasks]
+        return {one.attrs["Config"]["Hostname"]: one for one in own}
 
 
-def check_deleted(client: Products, daemon: docker.DockerClient, cluster: str) -> None:
+def check_deleted(client: Products, cluster: str, containers: Containers) -> None:
+    containers.by_host_name()
     client.delete(cluster)
-    eventually(lambda: containers(daemon, cluster), lambda left: not left)
-    assert {node["status"] for node in client.nodes(cluster).values()} <= {"destroyed"}
+    eventually(containers.by_host_name, lambda left: not left)
 
 
 def test_reference(client: Products, daemon: docker.DockerClient) -> None:
     product = client.register("reference")
     cluster = client.launch(product, {"size": 2})
+    boxes = Containers(client, daemon, cluster)
     nodes = client.nodes(cluster)
     assert sorted(nodes) == ["node0", "node1"]
     for name in nodes:
         assert client.run(cluster, name, "cat", "greeting").endswith(f", {name}\n")
-    check_deleted(client, daemon, cluster)
+    check_deleted(client, cluster, boxes)
 
 
 def test_mariadb_replicates(client: Products, daemon: docker.DockerClient, network: str) -> None:
@@ -165,6 +176,8 @@ def test_mariadb_replicates(client: Products, daemon: docker.DockerClient, netwo
     product = client.register("mariadb")
     options = {"replicas": 2, "network": network, "image": image_of("mariadb"), "cpu": 0.5, "mem": 512}
     cluster = client.launch(product, {**options, "disks": 1})
+    boxes = Containers(client, daemon, cluster)
+    assert set(boxes.by_host_name()) == {"primary", "replica0", "replica1"}
 
     def sql(node: str, statement: str) -> dict[str, Any]:
         return client.try_run(cluster, node, "mariadb", "--batch", "-N", stdin=statement)
@@ -183,13 +196,15 @@ def test_mariadb_replicates(client: Products, daemon: docker.DockerClient, netwo
         assert read["stdout"] == "tea\nmilk\n"
     disks = [node["disks"] for node in client.nodes(cluster).values()]
     assert all(len(of_node) == 1 for of_node in disks)
-    check_deleted(client, daemon, cluster)
+    check_deleted(client, cluster, boxes)
 
 
 def test_slurm_runs_across_nodes(client: Products, daemon: docker.DockerClient, network: str) -> None:
     product = client.register("slurm")
     options = {"nodes.number": 2, "network": network, "image": image_of("slurm")}
     cluster = client.launch(product, options)
+    boxes = Containers(client, daemon, cluster)
+    assert set(boxes.by_host_name()) == {"controller", "compute0", "compute1"}
     ran = client.run(cluster, "controller", "srun", "-N2", "hostname", timeout=90)
     assert sorted(ran.split()) == ["compute0", "compute1"]
     # The key is one, nobody but munge reads it, and it has not been in the image.
@@ -201,7 +216,7 @@ def test_slurm_runs_across_nodes(client: Products, daemon: docker.DockerClient, 
     }
     assert len(keys) == 1
     assert "400munge" in keys.pop()
-    check_deleted(client, daemon, cluster)
+    check_deleted(client, cluster, boxes)
 
 
 def test_zookeeper_survives_the_loss_of_a_node(
@@ -212,6 +227,7 @@ def test_zookeeper_survives_the_loss_of_a_node(
     product = client.register("zookeeper")
     options = {"size": 3, "network": network, "image": image_of("zookeeper"), "tick": 500}
     cluster = client.launch(product, {**options, "cpu": 0.3})
+    boxes = Containers(client, daemon, cluster)
     nodes = client.nodes(cluster)
     addresses = {name: node["networks"][0]["address"] for name, node in nodes.items()}
     mode = "exec 3<>/dev/tcp/127.0.0.1/2181; printf srvr >&3; grep Mode: <&3"
@@ -223,10 +239,7 @@ def test_zookeeper_survives_the_loss_of_a_node(
     try:
         zookeeper.create("/before", b"1")
         leader = next(name for name, word in modes.items() if word == "leader")
-        (lost,) = [
-            one for one in containers(daemon, cluster) if one.attrs["Config"]["Hostname"] == leader
-        ]
-        lost.kill()
+        boxes.by_host_name()[leader].kill()
         zookeeper.retry(zookeeper.create, "/after", b"2")
         assert zookeeper.retry(zookeeper.get, "/before")[0] == b"1"
         assert zookeeper.retry(zookeeper.get, "/after")[0] == b"2"
@@ -238,4 +251,4 @@ def test_zookeeper_survives_the_loss_of_a_node(
         lambda: client.nodes(cluster)[leader],
         lambda node: node["status"] == "running" and node["networks"][0]["address"] == addresses[leader],
     )
-    check_deleted(client, daemon, cluster)
+    check_deleted(client, cluster, boxes)

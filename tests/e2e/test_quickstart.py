@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Client, Server, eventually, processes
+from tests.e2e.harness import ROOT, Client, Server, eventually, processes
 
 KEY = "devcluster/www-data/prod/hello"
 
@@ -39,6 +40,7 @@ def run_and_interrupt(tmp_path: Path, environment: dict[str, str], runtime: str)
         client = Client(server.address)
         assert client.states(KEY) == {0: "RUNNING", 1: "RUNNING", 2: "RUNNING"}
         eventually(lambda: client.log(KEY, 1), lambda log: "hello world" in log)
+        launch_reference(server.address)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0
     finally:
@@ -46,6 +48,39 @@ def run_and_interrupt(tmp_path: Path, environment: dict[str, str], runtime: str)
     eventually(lambda: processes(mark), lambda left: not left, 10)
     assert list(scratch.iterdir()) == []
     return server.lines
+
+
+def launch_reference(url: str) -> None:
+    """The commands of the document that the API comes from, as they stand there but for the port."""
+    products = f"{url}/bigdata/api/v1/products"
+    header = '-H "Content-type: application/json"'
+    launch = f"curl -s {header} -X POST -d '{{\"size\": 2}}' {products}/reference/1.0.0"
+    assert "/queue/" in pasted(launch)
+    gluster = (
+        '{"name":"gluster", "version":"3.7.11", "description": "GlusterFS parallel filesystem cluster"}'
+    )
+    assert pasted(f"curl -s -X POST {products} -d '{gluster}' {header}") == ""
+    folder = ROOT / "products" / "reference"
+    for part, file in (
+        ("template", "template.json"),
+        ("options", "options.json"),
+        ("orquestrator", "orchestrator.py"),
+    ):
+        put = f"curl -s -X PUT {products}/reference/1.0.0/{part} --data-binary @{folder}/{file} {header}"
+        assert pasted(put) == ""
+    assert '"size": 2' in pasted(f"curl -s {products}/reference/1.0.0/options")
+    cluster = f"{url}/bigdata/api/v1/clusters/anonymous/reference/1.0.0/1"
+    data = eventually(
+        lambda: json.loads(pasted(f"curl -s {cluster}"))["data"],
+        lambda data: data["status"] == "ready" or data["status"].startswith("error"),
+        120,
+    )
+    assert (data["status"], data["reason"]) == ("ready", "")
+
+
+def pasted(command: str) -> str:
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    return run.stdout
 
 
 def test_with_plain_processes_where_no_docker_answers(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ class FaultyProxy(DockerProxy):
         head, _, body = data.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         left = int(length[1]) - len(body) if length else 0
-        while left > 0:
-            left -= len(client.recv(left))
+        while left > 0 and (more := client.recv(left)):
+            left -= len(more)
 
     @staticmethod
     def _back(server: socket.socket, client: socket.socket, losing: threading.Event) -> None:

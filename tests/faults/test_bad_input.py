@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.harness import Client, gateway
 from tests.gateway.api.test_bad_input import BODIES, NAMES, RESOURCES
+from tests.measured import Measured
 
 ROUNDS = 3
 # A configuration that burns its time is refused at the end of that time, in a process of its own.
@@ -24,7 +25,7 @@ def rss(pid: int) -> float:
 
 
 @pytest.mark.alone
-def test_bad_input_is_refused_fast_and_leaves_nothing(tmp_path: Path) -> None:
+def test_bad_input_is_refused_fast_and_leaves_nothing(tmp_path: Path, measured: Measured) -> None:
     with gateway(tmp_path, "--master=127.0.0.1:9", "--application=thread") as server:
         client = Client(server.address)
         calls = [
@@ -50,7 +51,9 @@ def test_bad_input_is_refused_fast_and_leaves_nothing(tmp_path: Path) -> None:
         grown = rss(server.process.pid) - before
         took.sort()
         p99 = took[len(took) * 99 // 100]
-        print(f"{len(took)} requests, p99 {1000 * p99:.1f} ms, {grown:+.1f} MiB")
+        measured("bad input: requests", len(took))
+        measured("bad input: answer p99, ms", 1000 * p99)
+        measured("bad input: memory grew by, MiB", grown)
         assert grown < 50
         assert p99 < 0.1
     assert "Traceback" not in (tmp_path / "gateway.log").read_text()

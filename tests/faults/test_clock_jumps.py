@@ -18,6 +18,7 @@ from framework.clock import Clock
 from tests.e2e.harness import Client, Server, eventually, key_of, local_mesos, service
 from tests.faults.seeds import seeded
 from tests.framework.core.rig import Rig, at_once, spec
+from tests.measured import Measured
 
 HOUR = 3600.0
 LIMIT = 300.0
@@ -56,7 +57,7 @@ def test_time_for_the_core_passes_evenly_and_never_goes_back(seed: int) -> None:
 
 
 @seeded(20, 500)
-def test_timeouts_are_those_of_a_steady_clock(seed: int) -> None:
+def test_timeouts_are_those_of_a_steady_clock(seed: int, measured: Measured) -> None:
     """A launch that hangs is LOST after five minutes, whatever the wall clock does in them."""
     chance = random.Random(seed)
     rig = Rig()
@@ -71,6 +72,7 @@ def test_timeouts_are_those_of_a_steady_clock(seed: int) -> None:
         hands.pass_(1.0)
         rig.wait(clock.now() - rig.now)
         assert hands.up <= LIMIT * 1.02
+    measured("F12 a timeout of 300 s while the clock jumps, s", hands.up)
     assert hands.up >= LIMIT * 0.98
     # The same for an update's watch.
     hands.pass_(HOUR)
@@ -91,7 +93,7 @@ def test_timeouts_are_those_of_a_steady_clock(seed: int) -> None:
 
 @pytest.mark.slow
 @seeded(1, 20)
-def test_a_gateway_whose_clock_is_set(seed: int, tmp_path: Path) -> None:
+def test_a_gateway_whose_clock_is_set(seed: int, tmp_path: Path, measured: Measured) -> None:
     chance = random.Random(seed)
     offset = tmp_path / "offset"
     key, other = key_of("steady"), key_of("other")
@@ -127,7 +129,9 @@ def test_a_gateway_whose_clock_is_set(seed: int, tmp_path: Path) -> None:
                 )
                 assert client.call("DELETE", f"/alpha/jobs/{other}").status == 200
                 client.wait_states(other, {0: "KILLED"})
-                assert time.monotonic() - began < 30
+                took = time.monotonic() - began
+                measured("F12 a job's and an update's life after a jump, s", took)
+                assert took < 30
                 assert client.call("GET", "/health").status == 200
             assert client.tasks(key) == tasks
             assert client.states(key) == {0: "RUNNING"}

@@ -19,16 +19,17 @@ from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import Fenced, Storage, StorageUnavailable
-from tests.faults.replicas import LONGEST_SESSION, SESSION, Member, create, fresh_path, took
+from tests.faults.replicas import CALM_SESSION, SESSION, Member, create, fresh_path, took
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import eventually
+from tests.measured import Measured
 from tests.postgres import Postgres
-from tests.zookeeper import ZooKeeper
+from tests.zookeeper import LONGEST_SESSION, ZooKeeper
 
 
 class MakeMember(Protocol):
-    def __call__(self, name: str, session: float = SESSION) -> Member: ...
+    def __call__(self, name: str, session: float = ...) -> Member: ...
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ def cluster() -> Iterator[Cluster]:
     cluster.close()
 
 
-def makes(zookeeper: str, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMember]:
+def makes(zookeeper: str, cluster: Cluster, tmp_path: Path, usual: float) -> Iterator[MakeMember]:
     path, members = fresh_path(), list[Member]()
 
-    def make(name: str, session: float = SESSION) -> Member:
+    def make(name: str, session: float = usual) -> Member:
         member = Member(name, zookeeper, path, tmp_path / "state.db", cluster.address, session)
         members.append(member)
         member.replica.start()
@@ -55,13 +56,13 @@ def makes(zookeeper: str, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMemb
 @pytest.fixture
 def member(zookeeper_address: str, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMember]:
     """Makes replicas that share a state and a ZooKeeper that nothing happens to."""
-    yield from makes(zookeeper_address, cluster, tmp_path)
+    yield from makes(zookeeper_address, cluster, tmp_path, CALM_SESSION)
 
 
 @pytest.fixture
 def exposed(own_zookeeper: ZooKeeper, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMember]:
     """The same over a ZooKeeper that the test harms."""
-    yield from makes(own_zookeeper.address, cluster, tmp_path)
+    yield from makes(own_zookeeper.address, cluster, tmp_path, SESSION)
 
 
 def pair(make: MakeMember) -> tuple[Member, Member]:
@@ -269,20 +270,21 @@ def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
 def test_a_short_absence_suspends_and_nothing_more(
     exposed: MakeMember, own_zookeeper: ZooKeeper, cluster: Cluster
 ) -> None:
-    # A Java machine may take longer to start than the sessions of the other tests last.
+    # Much longer than a Java machine takes to start on a busy machine: what ZooKeeper has forgotten, or
+    # the replica has to give up for want of time, is another test's.
     first = exposed("one:1", LONGEST_SESSION)
     eventually(lambda: first.ready)
     first.submit("hello", 2)
     eventually(lambda: len(cluster.acknowledged) == 2)
     own_zookeeper.kill()
-    # At once: nothing is promised, launched or acknowledged.
-    assert took(lambda: not first.replica.leads, 5) < 1
+    # At once, not when its time is up: nothing is promised, launched or acknowledged.
+    assert took(lambda: not first.replica.leads, 30) < LONGEST_SESSION / 10
     with pytest.raises(Unavailable, match="ZooKeeper"):
         first.submit("refused")
     cluster.update(cluster.launched[0], "TASK_FAILED")
     assert first.replica.serves
     own_zookeeper.start()
-    eventually(lambda: first.ready, 20)
+    eventually(lambda: first.ready, LONGEST_SESSION / 2)
     # The same term, and what was told meanwhile is heard now: acknowledged, and the task replaced.
     assert (first.replica.terms, first.replica.status().epoch) == (1, 1)
     eventually(lambda: len(cluster.launched) == 3)
@@ -307,14 +309,14 @@ def test_nothing_is_done_while_it_is_suspended(
     assert "ZooKeeper" in first.replica.status().problems[0]
     own_zookeeper.thaw()
     eventually(lambda: first.ready, 20)
-    assert first.replica.status().epoch == 2
+    assert first.replica.status().epoch >= 2
     eventually(lambda: len(cluster.launched) == 2)
     assert cluster.calls("TEARDOWN") == []
 
 
-@seeded(short=1, long=10)
+@seeded(short=1, long=20)
 def test_zookeeper_dies_the_leader_steps_down_in_time_and_one_leads_again(
-    exposed: MakeMember, own_zookeeper: ZooKeeper, cluster: Cluster, seed: int
+    exposed: MakeMember, own_zookeeper: ZooKeeper, cluster: Cluster, seed: int, measured: Measured
 ) -> None:
     chance = random.Random(seed)
     members = pair(exposed)
@@ -332,7 +334,9 @@ def test_zookeeper_dies_the_leader_steps_down_in_time_and_one_leads_again(
     assert all("ZooKeeper" in one.replica.status().problems[0] for one in members)
     own_zookeeper.start()
     back = took(lambda: any(one.ready for one in members), 20)
-    print(f"suspended after {suspended:.2f} s, down after {stepped_down:.2f} s, back in {back:.2f} s")
+    measured("F11 ZooKeeper dies: suspended after, s", suspended)
+    measured("F11 ZooKeeper dies: stepped down after, sessions", stepped_down / SESSION)
+    measured("F11 ZooKeeper is back: one leads after, s", back)
     assert sum(one.replica.leads for one in members) == 1
     assert len(cluster.launched) == len(cluster.running) == 3
 

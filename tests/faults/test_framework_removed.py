@@ -26,6 +26,7 @@ from tests.e2e.harness import (
     start_gateway,
 )
 from tests.faults.seeds import seeded
+from tests.measured import Measured
 
 RESOURCES = "--resources=cpus:4;mem:1024;disk:1024;ports:[31000-31009]"
 
@@ -66,7 +67,7 @@ def attempts(client: Client) -> float:
     return float(line.split()[-1])
 
 
-def check_fatal(client: Client, framework_id: str) -> None:
+def check_fatal(client: Client, framework_id: str, measured: Measured) -> None:
     answer = eventually(
         lambda: client.call("GET", "/health"),
         lambda a: a.status == 503 and any("removed" in p for p in a.json["problems"]),
@@ -80,10 +81,13 @@ def check_fatal(client: Client, framework_id: str) -> None:
     tried = attempts(client)
     time.sleep(2.0)
     assert attempts(client) == tried <= 4
+    measured("F5 attempts to subscribe before it is given up", tried)
 
 
 @seeded(2, 20)
-def test_a_removed_framework_stays_removed(seed: int, mesos: Server, tmp_path: Path) -> None:
+def test_a_removed_framework_stays_removed(
+    seed: int, mesos: Server, tmp_path: Path, measured: Measured
+) -> None:
     chance = random.Random(seed)
     name = f"removed-{seed}"
     options = [f"--master={mesos.address}", f"--framework-name={name}", "--parallel=2"]
@@ -99,13 +103,13 @@ def test_a_removed_framework_stays_removed(seed: int, mesos: Server, tmp_path: P
         while_it_runs = chance.random() < 0.5
         if while_it_runs:
             tear_down(mesos, framework_id)
-            check_fatal(client, framework_id)
+            check_fatal(client, framework_id, measured)
     finally:
         assert first.stop() == 0
     if not while_it_runs:
         tear_down(mesos, framework_id)
     with gateway(tmp_path, *options) as second:
-        check_fatal(Client(second.address), framework_id)
+        check_fatal(Client(second.address), framework_id, measured)
     assert frameworks(mesos, name) == []
     assert frameworks(mesos, name, "completed_frameworks") == [framework_id]
     assert stored_id(tmp_path) == framework_id

@@ -1,6 +1,7 @@
 """F3: the master hangs, goes away, comes back, or another one leads: the framework stays the same.
 
-Virtual minutes: a sixtieth of every time that the driver has, so that 60 s without a master are one.
+Virtual minutes: a thirtieth of every time that the driver has, so that 60 s without a master are two.
+Less would be lost among the pauses of a busy machine.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import Request
 from tests.framework.mesos.peer import eventually as soon
+from tests.measured import Measured
 
-MINUTE = 1.0
+MINUTE = 2.0
 SECOND = MINUTE / 60
 REAL = Timing()
 SCALED = Timing(
@@ -42,7 +44,7 @@ SCALED = Timing(
     settled_after=REAL.settled_after * SECOND,
 )
 # Five missed heartbeats and a back-off of 15 s; the rest is for a machine that has other work.
-BOUND = (5 * 15 + 15) * SECOND + 1.0
+BOUND = (5 * 15 + 15) * SECOND + 2.0
 SPEC = JobSpec(
     JobKey("devcluster", "www-data", "prod", "hello"),
     3,
@@ -179,7 +181,9 @@ FAULTS = ("redirects", "nobody_leads", "refuses", "hangs")
 
 
 @seeded(2, 20)
-def test_whatever_the_masters_do_the_framework_is_the_same(seed: int, field: Field) -> None:
+def test_whatever_the_masters_do_the_framework_is_the_same(
+    seed: int, field: Field, measured: Measured
+) -> None:
     chance = random.Random(seed)
     random.seed(seed)
     soon(lambda: field.service.status().ready)
@@ -198,6 +202,7 @@ def test_whatever_the_masters_do_the_framework_is_the_same(seed: int, field: Fie
             10,
         )
         took = time.monotonic() - began
+        measured(f"F3 {fault}: subscribed again after, virtual s", took / SECOND)
         assert took <= BOUND, f"{fault}: {took / SECOND:.0f} virtual seconds"
         check_subscriptions(field, before, fault)
         assert set(field.first.running) == running, fault
@@ -241,7 +246,7 @@ def signalled(tmp_path: Path) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.slow
 def test_a_real_master_that_is_stopped_and_goes_on(
-    tmp_path: Path, signalled: Callable[..., None]
+    tmp_path: Path, signalled: Callable[..., None], measured: Measured
 ) -> None:
     """SIGSTOP: the kernel keeps its connections, and nothing comes through them."""
     resources = "--resources=cpus:2;mem:512;disk:512;ports:[31000-31009]"
@@ -264,13 +269,16 @@ def test_a_real_master_that_is_stopped_and_goes_on(
         began = time.monotonic()
         eventually(lambda: client.call("GET", "/health").status, lambda status: status == 503)
         noticed = time.monotonic() - began
+        measured("F3 SIGSTOP of a master: noticed after, heartbeats", noticed / heartbeat)
         assert 4 * heartbeat <= noticed <= 6 * heartbeat + 1
         problems = client.call("GET", "/health").json["problems"]
         assert "not connected to Mesos" in problems[0]
         signalled(signal.SIGCONT)
         began = time.monotonic()
         eventually(lambda: client.call("GET", "/health").status, lambda status: status == 200)
-        assert time.monotonic() - began <= REAL.longest_pause + REAL.answer_timeout
+        took = time.monotonic() - began
+        measured("F3 SIGCONT of a master: ready after, s", took)
+        assert took <= REAL.longest_pause + REAL.answer_timeout
         client.wait_states(key_of("stopped"), {0: "RUNNING"})
         assert client.tasks(key_of("stopped")) == tasks
         state = master.call("GET", "/state").json

@@ -10,13 +10,14 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.faults.mutants import MUTANTS, Mutant
 from tests.faults.seeds import LONG
 from tests.framework.core.test_faults import STEPS, Faults
+from tests.measured import Measured
 
 # Most take a few, the rarest some hundreds; the property test runs 600 each time.
 EXAMPLES = 5000 if LONG else 2000
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_a_defect_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch, measured: Measured) -> None:
     mutant(monkeypatch)
     # Generated only: to shrink what was found would take longer than to find it.
     settings = hypothesis_settings(
@@ -30,3 +31,4 @@ def test_a_defect_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BaseException) as found:  # noqa: PT011 - a defect shows in many ways
         run_state_machine_as_test(Faults, settings=settings)
     assert not isinstance(found.value, KeyboardInterrupt | SystemExit)
+    measured("F2 deliberate defects found", 1)

@@ -25,6 +25,9 @@ from gateway.clusters.provider import StepContext, StepFailed
 from gateway.store import Change, Store
 from tests.faults.seeds import seeded
 from tests.gateway.clusters.doubles import Bench, MemoryFleet
+from tests.measured import Measured
+
+DEATHS = "F15 deaths of the engine in a cluster's life, nothing lost or left"
 
 
 class Killed(BaseException):
@@ -221,9 +224,10 @@ def check_life(bench: FaultyBench, seen: list[Cluster]) -> None:
 # -- death ----------------------------------------------------------------------------------------
 
 
-def test_an_engine_that_dies_everywhere_loses_nothing(bench: FaultyBench) -> None:
+def test_an_engine_that_dies_everywhere_loses_nothing(bench: FaultyBench, measured: Measured) -> None:
     bench.points.choose = at_first_passing(lambda: Killed())
     check_life(bench, live(bench))
+    measured(DEATHS, bench.kills)
     assert bench.kills >= 45, bench.points.passed
     for point in (
         "create placement: before the creation",
@@ -235,7 +239,9 @@ def test_an_engine_that_dies_everywhere_loses_nothing(bench: FaultyBench) -> Non
         assert point in bench.points.passed
 
 
-def test_an_engine_that_dies_everywhere_releases_everything(bench: FaultyBench) -> None:
+def test_an_engine_that_dies_everywhere_releases_everything(
+    bench: FaultyBench, measured: Measured
+) -> None:
     """At every point of a launch that fails at its last step."""
     bench.points.choose = at_first_passing(lambda: Killed())
     bench.provider.acts["placed/second"] = fail
@@ -247,10 +253,13 @@ def test_an_engine_that_dies_everywhere_releases_everything(bench: FaultyBench) 
     assert bench.nothing_left(failed)
     assert any(point.startswith("create undone") for point in bench.points.passed)
     assert bench.kills >= 18
+    measured("F15 deaths of the engine in a launch that fails, all released", bench.kills)
 
 
 @pytest.mark.parametrize("why", ["resized/second", "shrinking/second"])
-def test_a_resize_is_undone_by_engines_that_die_everywhere(bench: FaultyBench, why: str) -> None:
+def test_a_resize_is_undone_by_engines_that_die_everywhere(
+    bench: FaultyBench, why: str, measured: Measured
+) -> None:
     cluster = bench.drive(bench.launch(2), settled)
     bench.points.choose = at_first_passing(lambda: Killed())
     bench.provider.acts[why] = fail
@@ -260,17 +269,19 @@ def test_a_resize_is_undone_by_engines_that_die_everywhere(bench: FaultyBench, w
     assert [node.name for node in after.nodes] == ["slave0", "slave1"]
     assert bench.fleet.names(cluster.job) == ["slave0", "slave1"]
     assert [a.node for a in bench.store.networks.of(cluster.cluster_id)] == ["slave0", "slave1"]
+    measured("F15 deaths of the engine in a resize that fails, undone", bench.kills)
 
 
 @seeded(3, 40)
-def test_deaths_at_any_time(seed: int, bench: FaultyBench) -> None:
+def test_deaths_at_any_time(seed: int, bench: FaultyBench, measured: Measured) -> None:
     chance = random.Random(seed)
     bench.points.choose = lambda point: Killed() if chance.random() < 0.15 else None
     check_life(bench, live(bench))
     assert bench.kills > 0
+    measured(DEATHS, bench.kills)
 
 
-def test_a_deletion_at_every_moment_of_a_launch(bench: FaultyBench) -> None:
+def test_a_deletion_at_every_moment_of_a_launch(bench: FaultyBench, measured: Measured) -> None:
     """Whoever deletes does so between any two things that the engine does."""
     whole = bench.launch(1)
     bench.drive(whole, settled)
@@ -289,6 +300,7 @@ def test_a_deletion_at_every_moment_of_a_launch(bench: FaultyBench) -> None:
         assert gone.phase is Phase.DELETED
         assert bench.nothing_left(gone)
         assert bench.clusters.delete(cluster.cluster_id) == gone
+    measured("F15 moments of a launch at which it was deleted", len(range(0, moments + 1, 2)))
 
 
 # -- failure --------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tests.framework.core.mesos_model import Mesos
 from tests.framework.core.rig import START, Rig, offer, spec
 from tests.framework.core.test_faults import KEYS, Gateway, job
 from tests.framework.mesos.peer import eventually
+from tests.measured import Measured
 
 INTERVAL = Settings().reconcile_interval_secs
 LOSSES = {
@@ -43,10 +44,11 @@ def tell(rig: Rig, task_id: str, what: str, agent_id: str | None) -> m.Outcome:
 
 
 @seeded(20, 500)
-def test_each_loss_is_replaced_and_whatever_comes_back_is_killed(seed: int) -> None:
+def test_each_loss_is_replaced_and_whatever_comes_back_is_killed(seed: int, measured: Measured) -> None:
     chance = random.Random(seed)
     rig = Rig()
     instances = chance.randint(1, 4)
+    twins = 0
     rig.running(spec(instances))
     for _ in range(20):
         instance = chance.randrange(instances)
@@ -64,6 +66,7 @@ def test_each_loss_is_replaced_and_whatever_comes_back_is_killed(seed: int) -> N
         # Nobody's fault: it is tried again at once.
         assert successor.state == "PENDING"
         if LOSSES[what] and chance.random() < 0.7:
+            twins += 1
             again = rig.status(lost.task_id, "RUNNING", uuid=None, agent_id=lost.agent_id)
             assert Kill(lost.task_id, lost.agent_id) in again.actions
             # The executor's own word is believed no more than the master's.
@@ -74,10 +77,12 @@ def test_each_loss_is_replaced_and_whatever_comes_back_is_killed(seed: int) -> N
         rig.wait(chance.choice([0.0, 5.0, 400.0]))
         for answered in list(rig.states()):
             rig.status(rig.task(answered).task_id, "RUNNING", uuid=None)
+    measured("F6 losses replaced, once each", 20)
+    measured("F6 lost tasks that came back, killed at once", twins)
 
 
 @seeded(20, 500)
-def test_a_twin_is_killed_with_the_next_reconciliation(seed: int) -> None:
+def test_a_twin_is_killed_with_the_next_reconciliation(seed: int, measured: Measured) -> None:
     """The agent is back with its task, and what it says of that is lost: the next answer tells."""
     chance = random.Random(seed)
     mesos = Mesos(partition_aware=chance.random() < 0.5)
@@ -112,13 +117,16 @@ def test_a_twin_is_killed_with_the_next_reconciliation(seed: int) -> None:
     while old & {task.task_id for task in mesos.live_tasks()}:
         assert mesos.now - back <= INTERVAL + 10, "the twin has outlived a reconciliation"
         work(1)
+    measured("F6 a silent twin lives for, virtual s", mesos.now - back)
     wanted = gateway.store.jobs[KEYS[0]].wanted
     work(5)
     assert sorted(t.instance for t in mesos.live_tasks()) == sorted(wanted)
 
 
 @seeded(20, 500)
-def test_a_report_that_comes_a_hundred_times_is_acknowledged_and_nothing_else(seed: int) -> None:
+def test_a_report_that_comes_a_hundred_times_is_acknowledged_and_nothing_else(
+    seed: int, measured: Measured
+) -> None:
     chance = random.Random(seed)
     rig = Rig()
     rig.running(spec(3, service=False))
@@ -132,6 +140,7 @@ def test_a_report_that_comes_a_hundred_times_is_acknowledged_and_nothing_else(se
         assert outcome.writes == ()
         rig.wait(chance.choice([0.0, 1.0]))
     assert (rig.store.tasks[task.task_id], rig.store.jobs) == before
+    measured("F6 duplicates, acknowledged only", 100)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Client, gateway, key_of, service
+from tests.measured import Measured
 
 LONG = bool(os.environ.get("MESOS_GATEWAY_LONG"))
 CHECKS = (
@@ -46,8 +47,10 @@ CONFIG = {
 """,
 }
 ONLY = {
-    "the job": ["--include-path-regex=^/alpha/"],
-    "the cluster": ["--include-path-regex=^/(bigdata|resources)/"],
+    "anything": ["--phases=examples,coverage,fuzzing"],
+    "the job": ["--phases=examples,coverage,fuzzing", "--include-path-regex=^/alpha/"],
+    # What is wrong in itself has been sent to the same resources already.
+    "the cluster": ["--phases=examples,fuzzing", "--include-path-regex=^/(bigdata|resources)/"],
 }
 API = "/bigdata/api/v1"
 
@@ -68,7 +71,9 @@ def launch(client: Client) -> None:
 
 
 @pytest.mark.parametrize("about", ["anything", "the job", "the cluster"])
-def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str) -> None:
+def test_whatever_is_asked_the_answer_is_as_described(
+    tmp_path: Path, about: str, measured: Measured
+) -> None:
     if about in CONFIG:
         (tmp_path / "schemathesis.toml").write_text(CONFIG[about])
     with gateway(tmp_path, "--master=local", "--local-agents=1", "--application=thread") as server:
@@ -82,8 +87,7 @@ def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str
                 "run",
                 f"{server.address}/openapi.json",
                 "--checks=" + ",".join(CHECKS),
-                f"--max-examples={600 if LONG else 12}",
-                "--phases=examples,coverage,fuzzing",
+                f"--max-examples={700 if LONG else 12}",
                 f"--seed={os.environ.get('MESOS_GATEWAY_SEED', '1')}",
                 "--workers=1",
                 "--request-timeout=20",
@@ -92,7 +96,7 @@ def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str
                 "--exclude-path=/alpha/events",
                 "--exclude-path-regex=/logs$",
                 "--no-color",
-                *ONLY.get(about, []),
+                *ONLY[about],
             ],
             capture_output=True,
             text=True,
@@ -101,6 +105,7 @@ def test_whatever_is_asked_the_answer_is_as_described(tmp_path: Path, about: str
         )
         assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
         cases = int(re.findall(r"(\d+) generated", run.stdout)[-1])
+        measured(f"bad input: generated calls about {about}, as described", cases)
         assert cases >= (5_000 if LONG else 100)
         assert client.call("GET", "/alpha/version").status == 200
     assert "Traceback" not in (tmp_path / "gateway.log").read_text()

@@ -17,6 +17,7 @@ from framework.model.tasks import TaskState
 from framework.storage import Storage
 from tests.e2e.harness import Client, Server, eventually, gateway, key_of, local_mesos, service
 from tests.faults.seeds import seeded
+from tests.measured import Measured
 
 RESOURCES = "--resources=cpus:32;mem:16384;disk:16384;ports:[31000-31009]"
 REQUESTS, LAUNCHES = 100, 20
@@ -75,7 +76,9 @@ def unfinished(directory: Path) -> int:
 
 @pytest.mark.slow
 @seeded(2, 20)
-def test_everything_in_flight_ends_in_order(seed: int, mesos: Server, tmp_path: Path) -> None:
+def test_everything_in_flight_ends_in_order(
+    seed: int, mesos: Server, tmp_path: Path, measured: Measured
+) -> None:
     chance = random.Random(seed)
     name = f"drained-{seed}"
     options = [f"--master={mesos.address}", f"--framework-name={name}"]
@@ -95,7 +98,10 @@ def test_everything_in_flight_ends_in_order(seed: int, mesos: Server, tmp_path: 
         took = time.monotonic() - began
     created = [job for job, status in statuses.items() if status == 201]
     launching = unfinished(tmp_path)
-    print(f"{waiting} requests and {launching} launches in flight, {len(created)} created, {took:.2f} s")
+    measured("F13 requests in flight", waiting)
+    measured("F13 launches in flight", launching)
+    measured("F13 of the requests, answered with 201 and kept", len(created))
+    measured("F13 ended after, s", took)
     assert waiting > 0
     assert launching > 0
     assert code == 0, first.log.read_text()[-3000:]

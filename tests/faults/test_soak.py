@@ -17,6 +17,7 @@ from tests.faults.seeds import LONG, seeded
 from tests.framework.core.mesos_model import Mesos
 from tests.framework.core.rig import START
 from tests.framework.core.test_faults import KEYS, Gateway, job
+from tests.measured import Measured
 
 EVENTS = 1_000_000 if LONG else 50_000
 # In the first part buffers fill, histories reach their length, and pools their size.
@@ -114,9 +115,9 @@ class Soak:
 
 @pytest.mark.slow
 @seeded(1, 1)
-def test_the_core_does_not_grow(seed: int) -> None:
+def test_the_core_does_not_grow(seed: int, measured: Measured) -> None:
     soak = Soak(seed)
-    measured: list[int] = []
+    memory: list[int] = []
     began = time.monotonic()
     for part in range(10):
         while soak.events < EVENTS * (part + 1) / 10:
@@ -124,12 +125,15 @@ def test_the_core_does_not_grow(seed: int) -> None:
         soak.forget()
         soak.gateway.scheduler.validate()
         gc.collect()
-        measured.append(resident())
+        memory.append(resident())
     rate = soak.events / (time.monotonic() - began)
-    warm = measured[int(WARM * 10) :]
+    warm = memory[int(WARM * 10) :]
     days = (soak.mesos.now - START) / 86_400
-    print(f"{soak.events} events in {days:.1f} virtual days, {rate:.0f} a second, RSS {measured}")
-    assert max(warm) <= GROWTH * warm[0], measured
+    measured("F14 core: events", soak.events)
+    measured("F14 core: virtual days", days)
+    measured("F14 core: events a second", rate)
+    measured("F14 core: memory grew by, %", 100 * (max(warm) / warm[0] - 1))
+    assert max(warm) <= GROWTH * warm[0], memory
     # As much is kept of each job as the settings say, and no more.
     history = [len(soak.gateway.scheduler.get_job(key).history) for key in list_jobs(soak)]
     assert max(history, default=0) <= 4 + 3
@@ -140,7 +144,7 @@ def list_jobs(soak: Soak) -> list:
 
 
 @pytest.mark.slow
-def test_a_gateway_keeps_nothing_of_jobs_that_come_and_go(tmp_path: Path) -> None:
+def test_a_gateway_keeps_nothing_of_jobs_that_come_and_go(tmp_path: Path, measured: Measured) -> None:
     resources = "--resources=cpus:4;mem:1024;disk:1024;ports:[31000-31009]"
     with (
         local_mesos(tmp_path, "--agents=1", resources) as mesos,
@@ -154,7 +158,10 @@ def test_a_gateway_keeps_nothing_of_jobs_that_come_and_go(tmp_path: Path) -> Non
             if number == warm:
                 before = at_rest(pid)
         after = at_rest(pid)
-    print(f"{LOOPS} jobs; (descriptors, threads, RSS): {before} -> {after}")
+    measured("F14 process: jobs that came and went", LOOPS)
+    measured("F14 process: more descriptors", after[0] - before[0])
+    measured("F14 process: more threads", after[1] - before[1])
+    measured("F14 process: memory grew by, %", 100 * (after[2] / before[2] - 1))
     assert after[:2] <= before[:2]
     # Over a few jobs only a leak of megabytes would show.
     assert after[2] <= (GROWTH if LONG else 1.2) * before[2]

@@ -13,12 +13,14 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness import Client, eventually, gateway, key_of, service
+from tests.measured import Measured
 from tests.postgres import Postgres
 
 # Longer than the gateway's patience with the storage, and its pause before it looks again.
@@ -54,18 +56,24 @@ def is_refused(client: Client) -> bool:
     return False
 
 
-def survives(client: Client, strike: Callable[[], None], heal: Callable[[], None]) -> None:
+def survives(
+    client: Client, strike: Callable[[], None], heal: Callable[[], None], measured: Measured, fault: str
+) -> None:
     """Goes through one fault from its beginning to its end."""
     before = client.tasks(JOB)
     strike()
+    began = time.monotonic()
     try:
         assert is_refused(client)
+        measured(f"F9 {fault}: refused after, s", time.monotonic() - began)
         assert client.call("GET", "/alpha/version").status == 200
         assert client.call("GET", f"/alpha/jobs/{JOB}").status in (200, 503)
         eventually(lambda: client.call("GET", "/health").status, lambda status: status == 503)
     finally:
         heal()
+    began = time.monotonic()
     eventually(lambda: client.call("GET", "/health").status, lambda s: s == 200, PATIENCE)
+    measured(f"F9 {fault}: ready again after, s", time.monotonic() - began)
     # Refused is refused: nothing has come of the PUT meanwhile.
     assert client.call("GET", f"/alpha/jobs/{OTHER}").status == 404
     eventually(lambda: is_refused(client), lambda refused: not refused, PATIENCE)
@@ -75,36 +83,43 @@ def survives(client: Client, strike: Callable[[], None], heal: Callable[[], None
 
 
 class TestSqlite:
-    def test_another_process_holds_the_lock(self, tmp_path: Path, place: str) -> None:
+    def test_another_process_holds_the_lock(
+        self, tmp_path: Path, place: str, measured: Measured
+    ) -> None:
         with running(tmp_path, place) as client:
             blocker = sqlite3.connect(place, isolation_level=None, timeout=30)
             survives(
                 client,
                 lambda: blocker.execute("BEGIN IMMEDIATE").close(),
                 lambda: blocker.execute("ROLLBACK").close(),
+                measured,
+                "SQLite locked",
             )
             blocker.close()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-    def test_the_disk_is_full(self, tmp_path: Path) -> None:
+    def test_the_disk_is_full(self, tmp_path: Path, measured: Measured) -> None:
         disk = tmp_path / "disk"
         disk.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
         try:
             with running(tmp_path, str(disk / "state.db")) as client:
-                survives(client, lambda: _fill(disk / "ballast"), (disk / "ballast").unlink)
+                ballast = disk / "ballast"
+                survives(client, lambda: _fill(ballast), ballast.unlink, measured, "disk full")
         finally:
             subprocess.run(["umount", disk], check=True)
 
     @pytest.mark.skipif(not (shutil.which("gcc") or os.environ.get("CI")), reason="needs gcc")
-    def test_fsync_fails(self, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fsync_fails(
+        self, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, measured: Measured
+    ) -> None:
         flag, library = tmp_path / "broken", tmp_path / "fsync.so"
         source = Path(__file__).with_name("fsync.c")
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         monkeypatch.setenv("LD_PRELOAD", str(library))
         monkeypatch.setenv("FSYNC_FAILS_WHILE", str(flag))
         with running(tmp_path, place) as client:
-            survives(client, flag.touch, flag.unlink)
+            survives(client, flag.touch, flag.unlink, measured, "fsync EIO")
 
 
 def _fill(path: Path) -> None:
@@ -124,13 +139,20 @@ class TestPostgres:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
     def test_the_server_is_restarted(
-        self, tmp_path: Path, server: Postgres, number: signal.Signals
+        self, tmp_path: Path, server: Postgres, number: signal.Signals, measured: Measured
     ) -> None:
         place = server.new_database().replace("@", ":secret@")
         with running(tmp_path, place) as client:
-            survives(client, lambda: server.stop(number), server.start)
+            fault = f"PostgreSQL, {number.name}"
+            survives(client, lambda: server.stop(number), server.start, measured, fault)
         assert "secret" not in (tmp_path / "gateway.log").read_text()
 
-    def test_the_server_hangs(self, tmp_path: Path, server: Postgres) -> None:
+    def test_the_server_hangs(self, tmp_path: Path, server: Postgres, measured: Measured) -> None:
         with running(tmp_path, server.new_database()) as client:
-            survives(client, lambda: server.send(signal.SIGSTOP), lambda: server.send(signal.SIGCONT))
+            survives(
+                client,
+                lambda: server.send(signal.SIGSTOP),
+                lambda: server.send(signal.SIGCONT),
+                measured,
+                "PostgreSQL hangs",
+            )

@@ -14,6 +14,7 @@ from framework.core.messages import Action, Kill, Reconcile
 from framework.core.settings import Settings
 from tests.faults.seeds import seeded
 from tests.framework.core.rig import Rig, spec
+from tests.measured import Measured
 
 LIMIT = 300.0
 WAYS = ("kill", "restart", "update")
@@ -24,7 +25,9 @@ def kills(actions: list[Action], task_id: str) -> int:
 
 
 @seeded(20, 500)
-def test_a_launch_of_which_nothing_is_heard_is_lost_killed_and_made_anew(seed: int) -> None:
+def test_a_launch_of_which_nothing_is_heard_is_lost_killed_and_made_anew(
+    seed: int, measured: Measured
+) -> None:
     chance = random.Random(seed)
     rig = Rig()
     rig.create(spec(1))
@@ -45,6 +48,7 @@ def test_a_launch_of_which_nothing_is_heard_is_lost_killed_and_made_anew(seed: i
         assert rig.task().task_id == stuck.task_id
         actions = rig.wait(LIMIT - early)
         assert rig.store.tasks[stuck.task_id].state == "LOST"
+        measured("F7 stuck launches, LOST after 300 virtual s and made anew", 1)
         assert kills(actions, stuck.task_id) == 1
         assert rig.task().ancestor_id == stuck.task_id
         # It may have been our fault or the agent's; a launch that hangs is not tried at full speed.
@@ -53,7 +57,9 @@ def test_a_launch_of_which_nothing_is_heard_is_lost_killed_and_made_anew(seed: i
 
 
 @seeded(20, 500)
-def test_a_task_that_does_not_end_is_told_again_with_a_growing_wait_then_given_up(seed: int) -> None:
+def test_a_task_that_does_not_end_is_told_again_with_a_growing_wait_then_given_up(
+    seed: int, measured: Measured
+) -> None:
     chance = random.Random(seed)
     rig = Rig()
     rig.running(spec(1))
@@ -75,6 +81,7 @@ def test_a_task_that_does_not_end_is_told_again_with_a_growing_wait_then_given_u
             rig.status(task.task_id, "RUNNING", uuid=None, reason="REASON_RECONCILIATION")
     # The last with the end, at five minutes.
     assert sent == [15, 45, 105, 225, 300]
+    measured("F7 tasks that do not end, told again after 15, 45, 105, 225, 300 virtual s", 1)
     # Given up, not forgotten: when it is heard of, it is killed.
     rig.status(task.task_id, "RUNNING")
     assert Kill(task.task_id, task.agent_id) in rig.outcome.actions

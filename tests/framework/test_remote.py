@@ -13,6 +13,7 @@ import pytest
 from executor.messages import MOST_INPUT, Reply, Run, encode
 from executor.remote import Remote as ExecutorSide
 from executor.runtimes.base import Command, CommandEnd, Output
+from framework import conversation
 from framework.model.errors import Invalid, NotFound, TooLarge, Unavailable
 from framework.remote import Cancelled, CommandFailed, Finished, Remote
 from tests.framework.mesos.peer import eventually
@@ -53,11 +54,11 @@ class Wire:
         self._listeners: list[Callable[[str, str, bytes], None]] = []
         self.executor = ExecutorSide(self.commands, self.say)
 
-    def send_message(self, task_id: str, data: bytes) -> None:
+    def send_message(self, task_id: str, *data: bytes) -> None:
         if self.refusal is not None:
             raise self.refusal
-        if not self.cut:
-            self.executor.received(data)
+        for one in () if self.cut else data:
+            self.executor.received(one)
 
     def listen(self, listener: Callable[[str, str, bytes], None]) -> Callable[[], None]:
         self._listeners.append(listener)
@@ -157,6 +158,17 @@ def test_what_keeps_messages_from_being_sent_is_told(wire: Wire) -> None:
     wire.refusal = Unavailable("gateway-2:8888 leads")
     with pytest.raises(Unavailable, match=r"\(gateway-2:8888 leads\); it may still be run"):
         Remote(wire, patience=0.5).run("t1", ["cat"])
+
+
+def test_a_command_that_its_executor_does_not_end_is_given_up(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It outlives its time here, and every question is answered all the same."""
+    monkeypatch.setattr(conversation, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(conversation, "LONGEST_PAUSE", 0.1)
+    with pytest.raises(CommandFailed, match=r"answers, but has not ended it within its 0\.1 s"):
+        Remote(wire, patience=2).run("t1", ["sleep", "five"], timeout=0.1)
+    eventually(lambda: wire.commands.ended == ["five"])
 
 
 def test_an_outage_in_the_middle_is_survived(wire: Wire) -> None:

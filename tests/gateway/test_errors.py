@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from framework.model import errors as model
+from framework.remote import Cancelled, CommandFailed
 from framework.storage import StorageUnavailable
 from framework.turn import InternalError
 from gateway import errors
@@ -27,6 +28,8 @@ from gateway.workers import WorkerDied
         (model.Unsatisfiable("x"), 422),
         (model.NotSupported("x"), 501),
         (errors.UpstreamFailed("x"), 502),
+        (CommandFailed("x"), 502),
+        (Cancelled("x"), 502),
         (model.Unavailable("x"), 503),
         (StorageUnavailable("x"), 503),
         (WorkerDied("x"), 503),
@@ -71,4 +74,4 @@ def test_a_defect_of_the_scheduler_keeps_its_reference() -> None:
 
 def test_legacy_changes_the_status_only() -> None:
     problem = errors.describe(model.Unavailable("x", retry_after=3))
-    assert errors.legacy(problem) == errors.Problem(500, ("x",), (("Retry-After", "3"),))
+    assert errors.legacy(problem) == errors.Problem(500, ("x",), (("Retry-After", "3"),), "unavailable")

@@ -372,6 +372,7 @@ def test_workers_die_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: not is_running(worker) and not any(map(is_running, nurseries)))
 
 
+@pytest.mark.alone
 def test_a_new_worker_costs_little(pool: WorkerProcesses) -> None:
     pool.run(add, 1, 1, timeout=30)
     with WorkerProcesses(1, runs=1) as workers:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import subprocess
@@ -90,6 +91,7 @@ def _release() -> str:
     return lines["VERSION_CODENAME"].strip('"')
 
 
+@functools.cache
 def _sources() -> list[tuple[str, str, str]]:
     """Mirror, suite and component of each package list that this host's apt reads of its release."""
     listed = subprocess.run(

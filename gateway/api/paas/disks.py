@@ -11,7 +11,7 @@ from framework.model.jobs import check_segment
 from gateway.api.documents import read_value
 from gateway.api.http import Answer, Call
 from gateway.api.paas.routing import check_operator, route
-from gateway.clusters.model import NodeStatus
+from gateway.clusters.disks import DiskRecord
 from gateway.clusters.networks import DiskMark, Status
 
 _DISKS = "/resources/disks/v1/{host}/disks"
@@ -53,34 +53,28 @@ async def mark_disk(call: Call, host: str, disk: str) -> Answer:
     mark = DiskMark(
         host, disk, asked.status, asked.clustername if used else "", asked.node if used else ""
     )
-    await call.run(call.clusters.store.disks.put, mark)
+    await call.run(call.clusters.disks.mark, mark)
     return Answer("", status=204)
 
 
 def disks_of(call: Call, host: str) -> list[dict[str, Any]]:
-    """Returns what is known of a host's disks: the operator's marks, and what nodes have. Blocks.
+    """Returns the bodies of a host's disks. Blocks.
 
     Who has a disk is told to those who may see that cluster.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for mark in call.clusters.store.disks.list(host):
-        trusted = call.caller.is_trusted
-        found[mark.name] = _body(
-            mark.name, host, mark.status, mark.cluster if trusted else "", mark.node if trusted else ""
-        )
-    for cluster in call.clusters.store.clusters.find(include_gone=False):
-        known = call.caller.has(cluster.owner, cluster.key)
-        for node in cluster.nodes:
-            if node.host != host or node.status is NodeStatus.DELETED:
-                continue
-            for disk in node.disks:
-                who = (cluster.key, node.name) if known else ("", "")
-                found[disk] = _body(disk, host, "used", *who)
-    return [found[name] for name in sorted(found)]
+    return [_body(call, disk) for disk in call.clusters.disks.of(host)]
 
 
-def _body(name: str, host: str, status: str, cluster: str, node: str) -> dict[str, Any]:
-    return {"name": name, "host": host, "status": status, "clustername": cluster, "node": node}
+def _body(call: Call, disk: DiskRecord) -> dict[str, Any]:
+    caller = call.caller
+    told = caller.is_trusted if disk.owner is None else caller.has(disk.owner, disk.cluster)
+    return {
+        "name": disk.name,
+        "host": disk.host,
+        "status": disk.status,
+        "clustername": disk.cluster if told else "",
+        "node": disk.node if told else "",
+    }
 
 
 ROUTES = (

@@ -210,6 +210,27 @@ def test_what_is_killed_and_added_again_is_free() -> None:
     assert placed(rig) == {0: ("a1", ("disk1",))}
 
 
+def test_nobody_takes_the_place_that_a_limit_leaves_to_one_that_is_to_come_back() -> None:
+    rig = Rig()
+    node = config("a", sticky=True, data_disks=1, tags=("data",), limit_among="data")
+    rig.gang(node, config("b"))
+    rig.offers(offer(1, disks=DISKS))
+    rig.status(rig.task(0).task_id, "RUNNING")
+    rig.status(rig.task(0).task_id, "FAILED")
+    rig.resize({2: node})
+    rig.offers(offer(2, disks=DISKS))
+    assert placed(rig) == {}
+    assert "1 of the job's tasks tagged data are already on host=a0.example" in str(rig.reasons(2))
+    rig.wait(rig.settings.throttle_initial_secs)
+    rig.offers(offer(3, disks=DISKS))
+    assert placed(rig) == {0: ("a0", ("disk1",))}
+    rig.status(rig.task(0).task_id, "RUNNING")
+    rig.status(rig.task(0).task_id, "FAILED")
+    rig.offers(offer(4, disks=DISKS))
+    rig.kill(0)
+    assert placed(rig) == {2: ("a0", ("disk1",))}, "it does not come back: its place is free"
+
+
 def test_a_sticky_task_without_disks_stays_on_its_host() -> None:
     rig = Rig()
     rig.create(spec(1, sticky=True))

@@ -153,6 +153,22 @@ def test_data_that_is_no_report_is_passed_over(data: bytes) -> None:
 # -- losses ---------------------------------------------------------------------------------------
 
 
+def test_a_launch_that_met_an_executor_at_its_end_is_not_its_update_s_fault() -> None:
+    """Mesos ends an executor whose last task was killed on its way; what comes to it then is dropped."""
+    rig, task_id = a_running_task()
+    rig.update(spec(1, "2"))
+    rig.end(0)
+    rig.place()
+    dropped = rig.task().task_id
+    assert dropped != task_id
+    rig.status(dropped, "DROPPED", reason="REASON_EXECUTOR_TERMINATED", source="SOURCE_AGENT")
+    task = rig.task()
+    assert (task.state, task.failures, task.ancestor_id) == ("PENDING", 0, dropped)
+    assert task.config == spec(1, "2").config
+    assert rig.last_update().status == "ROLLING_FORWARD"
+    assert rig.last_update().failures == {}
+
+
 def test_invalid_offers_are_nobody_s_fault() -> None:
     rig, task_id = an_assigned_task()
     rig.status(task_id, "LOST", uuid=None, reason="REASON_INVALID_OFFERS")

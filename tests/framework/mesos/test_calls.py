@@ -266,9 +266,31 @@ def test_a_stopped_sender_takes_nothing(sender: CallSender, counters: Counter[st
     assert counters["dropped"] == 1
 
 
+def test_after_what_nobody_foresaw_the_driver_comes_back(
+    driver: MesosDriver, master: Master, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect in the sending must not make the framework mute: it begins anew, and says why."""
+    defects = [KeyError("a defect of ours")]
+    judge = CallSender._judge
+
+    def judge_badly(sender: CallSender, kind: str, answer: Any, session: Session) -> None:
+        if defects:
+            raise defects.pop()
+        judge(sender, kind, answer, session)
+
+    monkeypatch.setattr(CallSender, "_judge", judge_badly)
+    driver.perform([Kill("t-1"), Kill("t-2")])
+    sink.wait(Registered, 2)
+    assert len(sink.of(Disconnected)) == 1
+    assert driver.status.fatal is None
+    assert driver.status.counters["failed"] == 1
+    driver.perform([Kill("t-3")])
+    eventually(lambda: master.calls("KILL")[-1]["kill"]["task_id"]["value"] == "t-3")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_end_that_nobody_foresaw_is_told(
-    sender: CallSender, master: Master, monkeypatch: pytest.MonkeyPatch
+    sender: CallSender, master: Master, counters: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def defect(*arguments: Any) -> None:
         raise KeyError("a defect of ours")
@@ -280,3 +302,6 @@ def test_an_end_that_nobody_foresaw_is_told(
     sender.put([Kill("t")])
     eventually(lambda: sender.fatal)
     assert "the thread that sends calls to Mesos has ended: KeyError('a defect" in (sender.fatal or "")
+    before = counters["dropped"]
+    sender.put([Kill("t")])
+    assert (len(sender), counters["dropped"]) == (0, before + 1)

@@ -26,6 +26,7 @@ from framework.core.messages import (
 )
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.guarded import Timing
+from framework.mesos.stream import EventStream
 from framework.model.errors import Invalid, Unavailable
 from tests.framework.mesos.conftest import Sink
 from tests.framework.mesos.peer import Master, Recording, Request, eventually
@@ -68,6 +69,50 @@ def test_an_event_that_cannot_be_read_is_skipped(
     master.stream.event(event)
     still_works(driver, master, sink)
     assert len(master.subscriptions) == 1
+
+
+def test_a_subscription_that_cannot_be_read_is_made_anew(
+    make_driver: MakeDriver, master: Master, sink: Sink
+) -> None:
+    """Without it nothing would come, and heartbeats would keep the silence alive."""
+
+    def subscribe(request: Request) -> bool:
+        if len(master.subscriptions) > 1:
+            return False
+        request.connection.open_stream("stream-0")
+        request.connection.event({"type": "SUBSCRIBED", "subscribed": {}})
+        return True
+
+    master.subscribe = subscribe
+    driver = make_driver()
+    driver.start()
+    sink.wait(Registered)
+    assert len(master.subscriptions) == 2
+
+
+def test_a_defect_in_the_reading_is_told_and_the_driver_comes_back(
+    driver: MesosDriver,
+    master: Master,
+    sink: Sink,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its thread must not end with a session that nobody reads: that would be called connected."""
+    defects: list[Exception] = []
+    read = EventStream._read
+
+    def read_badly(stream: EventStream, sock: socket.socket) -> Any:
+        if defects:
+            raise defects.pop()
+        return read(stream, sock)
+
+    monkeypatch.setattr(EventStream, "_read", read_badly)
+    defects.append(KeyError("a defect of ours"))
+    master.stream.event(RESCIND)
+    sink.wait(Registered, 2)
+    assert len(sink.of(Disconnected)) == 1
+    assert "failed unexpectedly: KeyError('a defect of ours')" in caplog.text
+    still_works(driver, master, sink)
 
 
 def test_a_sink_that_raises_does_not_end_the_subscription(
@@ -286,6 +331,7 @@ def test_an_unanswered_subscription_is_given_up(make_driver: MakeDriver, master:
 # -- 5: size --------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_ten_thousand_offers_in_one_event(
     driver: MesosDriver, master: Master, sink: Sink, shared: Path
 ) -> None:

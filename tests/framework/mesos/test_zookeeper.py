@@ -19,7 +19,7 @@ from framework.mesos.driver import MesosDriver
 from tests.faults.replicas import fresh_path
 from tests.framework.mesos.conftest import Sink
 from tests.framework.mesos.peer import Master, eventually
-from tests.zookeeper import ZooKeeper
+from tests.zookeeper import LONGEST_SESSION, ZooKeeper
 
 MakeDriver = Callable[..., MesosDriver]
 
@@ -45,8 +45,9 @@ def info(shared: Path) -> Info:
 class Masters:
     """The masters' side of ZooKeeper; each has a session of its own."""
 
-    def __init__(self, zookeeper: str, info: Info) -> None:
+    def __init__(self, zookeeper: str, info: Info, session: float = 10.0) -> None:
         self._info = info
+        self._seconds = session
         self.zookeeper = zookeeper
         self.path = fresh_path()
         self.url = f"zk://{zookeeper}{self.path}"
@@ -59,7 +60,8 @@ class Masters:
         self._session().ensure_path(f"{path}/log_replicas")
 
     def _session(self) -> KazooClient:
-        client = KazooClient(hosts=self.zookeeper, timeout=2.0)
+        retry = {"max_tries": -1, "delay": 0.1, "max_delay": 1.0}
+        client = KazooClient(hosts=self.zookeeper, timeout=self._seconds, connection_retry=retry)
         client.start(timeout=10)
         self._sessions.append(client)
         return client
@@ -150,7 +152,8 @@ def test_a_zookeeper_that_dies_takes_no_subscription_with_it(
     sink: Sink,
 ) -> None:
     """The stream to the master is fine, so it stays; a change made meanwhile is seen afterwards."""
-    masters = Masters(own_zookeeper.address, info)
+    # The session must not end before the ZooKeeper is back: that would be another test.
+    masters = Masters(own_zookeeper.address, info, LONGEST_SESSION)
     try:
         first = masters.contend(master)
         driver = make_driver(masters.url)
@@ -161,7 +164,7 @@ def test_a_zookeeper_that_dies_takes_no_subscription_with_it(
         assert driver.status.connected
         own_zookeeper.start()
         masters.contend(other)
-        eventually(lambda: first.connected, 20)
+        eventually(lambda: first.connected, LONGEST_SESSION / 2)
         assert driver.status.connected
         assert len(master.subscriptions) == 1
         first.stop()

@@ -15,6 +15,7 @@ from framework.service import SchedulerService
 from gateway.app import ROUTES, with_aliases
 from gateway.context import Gateway
 from tests.gateway.api.conftest import JOB, Client, config, errors
+from tests.measured import Measured
 
 pytestmark = pytest.mark.gen_test(timeout=60)
 
@@ -133,15 +134,16 @@ def mode() -> Any:
     return "thread"
 
 
-async def test_names(client: Client) -> None:
+async def test_names(client: Client, measured: Measured) -> None:
     for method, pattern in RESOURCES:
         for kind, name in NAMES.items():
             response = await client(method, pattern.format(name), config() if method == "PUT" else None)
             assert response.code == 400, (kind, method, pattern, response.code, response.body)
             assert errors(response)
+            measured("bad input: requests with bad names, refused", 1)
 
 
-async def test_bodies(client: Client, service: SchedulerService) -> None:
+async def test_bodies(client: Client, service: SchedulerService, measured: Measured) -> None:
     await client("PUT", JOB, config())
     before = len(service.events_after(0))
     for path in (JOB.replace("/hello", "/other"), JOB + "/update"):
@@ -152,23 +154,25 @@ async def test_bodies(client: Client, service: SchedulerService) -> None:
             assert 400 <= response.code < 500, (kind, path, response.code, response.body)
             assert errors(response)
             assert len(response.body) < 10_000
+            measured("bad input: requests with bad bodies, refused", 1)
     quiet = [e.event for e in service.events_after(before) if e.event.kind != "task"]
     assert quiet == []
 
 
-async def test_queries(client: Client, service: SchedulerService) -> None:
+async def test_queries(client: Client, service: SchedulerService, measured: Measured) -> None:
     await client("PUT", JOB, config())
     for method, path in (("DELETE", JOB), ("PUT", JOB + "/restart"), ("PUT", JOB + "/update")):
         for kind, query in QUERIES.items():
             response = await client(method, f"{path}?{query}", config(command="sleep 5"))
             assert response.code == 400, (kind, method, path, response.code, response.body)
             assert errors(response)
+            measured("bad input: requests with bad parameters, refused", 1)
     counts = service.query(lambda core: core.counts()).result(5)
     assert counts.updates == 0
     assert "KILLED" not in [state for state, count in counts.tasks.items() if count]
 
 
-async def test_what_is_read_with_numbers(client: Client) -> None:
+async def test_what_is_read_with_numbers(client: Client, measured: Measured) -> None:
     await client("PUT", JOB, config())
     logs = JOB + "/instances/0/logs"
     for path in (
@@ -198,6 +202,7 @@ async def test_what_is_read_with_numbers(client: Client) -> None:
         response = await client("GET", path)
         assert response.code == 400, (path, response.code, response.body)
         assert errors(response)
+        measured("bad input: requests with bad numbers, refused", 1)
     missing = (logs + "?process=../../etc", logs + "?task=nope", JOB + "/instances/9")
     for path in missing:
         assert (await client("GET", path)).code == 404
@@ -220,7 +225,7 @@ async def test_headers(client: Client) -> None:
     assert "gzip" in errors(zipped)[0]
 
 
-async def test_pages_of_other_sites_change_nothing(client: Client) -> None:
+async def test_pages_of_other_sites_change_nothing(client: Client, measured: Measured) -> None:
     for headers in (
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
@@ -233,6 +238,7 @@ async def test_pages_of_other_sites_change_nothing(client: Client) -> None:
             response = await client(method, JOB, config(), headers=headers)
             assert response.code == 403, headers
             assert errors(response)
+            measured("bad input: changes from pages of other sites, refused", 1)
     ours = {"Origin": "http://localhost:8888", "Sec-Fetch-Site": "same-origin"}
     assert (await client("PUT", JOB, config(), headers=ours)).code == 201
 

@@ -110,7 +110,7 @@ class TestWhoTakesNothing:
         return 0.3
 
     async def test_is_disconnected(self, http_server: GatewayServer, http_port: int) -> None:
-        asked = 2000
+        asked = 200
         lazy = socket.socket()
         try:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

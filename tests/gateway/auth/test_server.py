@@ -17,6 +17,7 @@ from gateway.auth.passwords import hash_token, new_token
 from tests.e2e.harness import Server, eventually
 from tests.gateway.auth.conftest import audited
 from tests.gateway.test_server import command, refused, start
+from tests.measured import Measured
 
 TOKEN = new_token()
 JOB = "/alpha/jobs/devcluster/www-data/prod/hello"
@@ -181,7 +182,7 @@ def test_clients_show_certificates_of_the_operators_authority(tmp_path: Path) ->
     assert "Traceback" not in server.log.read_text()
 
 
-def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
+def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path, measured: Measured) -> None:
     """A hundred connections that send a byte a second."""
     server = start(command("--master=127.0.0.1:9", f"--state={tmp_path / 'state.db'}"), tmp_path)
     port = int(server.address.rpartition(":")[2])
@@ -208,7 +209,10 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path) -> None:
             # The pace of the attack, not a wait for anything.
             time.sleep(1)
         assert not left
-        assert time.monotonic() - began < 45
+        took = time.monotonic() - began
+        measured("bad input: the last of 100 slow clients cut off after, s", took)
+        measured("bad input: an answer to others meanwhile, at worst, ms", 1e3 * worst)
+        assert took < 45
         assert worst < 1.0
     finally:
         for sock in slow:

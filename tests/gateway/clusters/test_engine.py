@@ -499,11 +499,14 @@ def test_the_engines_thread_hears_of_everything_by_itself(bench: Bench) -> None:
         engine.stop()
 
 
-def test_clusters_are_counted_by_phase(bench: Bench, tmp_path: object) -> None:
+def test_clusters_are_counted_by_phase(bench: Bench) -> None:
     bench.drive(bench.launch(1), is_ready)
-    counted = bench.store.clusters.phases()
-    assert counted["ready"] == 1
-    assert sum(counted.values()) == 1
+    bench.new_engine().turn()
+    counted = bench.engine.counts
+    assert counted == bench.store.clusters.phases()
+    assert (counted["ready"], sum(counted.values())) == (1, 1)
+    bench.engine._leave()
+    assert sum(bench.engine.counts.values()) == 0
 
 
 def test_a_store_is_enough_to_go_on(bench: Bench) -> None:

@@ -16,9 +16,11 @@ from framework.local.launcher import LocalMesos
 from framework.local.options import DISK_PATH
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
+from framework.model.errors import Unavailable
 from framework.remote import Remote
-from framework.service import SchedulerService
+from framework.service import SchedulerService, make_scheduler
 from framework.storage import Storage
+from gateway.clusters.disks import DiskRecord, Disks, withheld
 from gateway.clusters.engine import Engine
 from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.model import (
@@ -32,7 +34,7 @@ from gateway.clusters.model import (
     NodeStatus,
     Phase,
 )
-from gateway.clusters.networks import Network, expand
+from gateway.clusters.networks import DiskMark, Network, expand
 from gateway.clusters.planning import Rules
 from gateway.clusters.service import Clusters
 from gateway.store import Store
@@ -76,10 +78,13 @@ class World:
                 framework_id=framework_id,
             )
 
-        self.scheduler = SchedulerService(self.storage, make_driver)
+        self.store = store = Store(self.state)
+        self.scheduler = SchedulerService(
+            self.storage, make_driver, make_core=lambda s, now: make_scheduler(s, now, withheld(store))
+        )
         self.scheduler.start()
         self.remote = Remote(self.scheduler)
-        self.store = Store(self.state)
+        self.disks = Disks(store, self.scheduler)
         self.store.fence = lambda: self.scheduler.status().epoch
         fleet = SchedulerFleet(self.scheduler)
         self.engine = Engine(
@@ -222,3 +227,60 @@ def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
     world.clusters.delete(launched.cluster_id)
     assert world.wait(launched, settled).phase is Phase.DELETED
     eventually(lambda: processes() == 0, 30)
+
+
+def test_marked_disks_are_given_to_nobody(world: World) -> None:
+    """Not after a restart either; those in use, free and marked are told apart."""
+    first = world.wait(launch(world, 200, 1, spec(disks=(DiskAsk("data", "/data"),))), settled)
+    assert (first.phase, first.reason) == (Phase.READY, "")
+    home, used = first.nodes[0].host, first.nodes[0].disks[0]
+    assert home is not None
+    hosts = list(world.scheduler.query(lambda core: list(core.disks())).result(10))
+    assert len(hosts) == 3
+    names = ("disk1", "disk2")
+    for host in hosts:
+        for name in names:
+            # The disk in use is marked, too: its node keeps it.
+            world.disks.mark(DiskMark(host, name, "used", "the operator's", "x"))
+    assert set(world.disks.of(home)) == {
+        DiskRecord(used, home, "used", first.key, first.nodes[0].name, first.owner),
+        *(DiskRecord(n, home, "used", "the operator's", "x") for n in names if n != used),
+    }
+    second = launch(world, 201, 1, spec(disks=(DiskAsk("data", "/data"),)))
+    reasons = eventually(lambda: world.clusters.pending_reasons(second.cluster_id), PATIENCE)
+    assert "disk" in str(reasons["slave0"]), reasons
+    world.stop()
+    world.start()
+    reasons = eventually(lambda: world.clusters.pending_reasons(second.cluster_id), PATIENCE)
+    eventually(lambda: len(world.scheduler.query(lambda core: core.disks()).result(10)) == 3, PATIENCE)
+    assert world.clusters.get(second.cluster_id).nodes[0].task_id is None
+    other = next(host for host in hosts if host != home)
+    world.disks.mark(DiskMark(other, "disk2"))
+    second = world.wait(second, settled)
+    assert (second.phase, second.nodes[0].host, second.nodes[0].disks) == (
+        Phase.READY,
+        other,
+        ("disk2",),
+    )
+    for host in hosts:
+        for name in names:
+            world.disks.mark(DiskMark(host, name))
+    assert [(d.name, d.status) for d in world.disks.of(other)] == [("disk1", "free"), ("disk2", "used")]
+    for cluster in (first, second):
+        world.clusters.delete(cluster.cluster_id)
+        world.wait(cluster, settled)
+    eventually(lambda: processes() == 0, 30)
+    eventually(lambda: {d.status for d in world.disks.of(other)} == {"free"}, 30)
+
+
+def test_what_the_scheduler_could_not_be_told_is_told_again(world: World) -> None:
+    world.stop()
+    store = Store(world.state)
+    disks = Disks(store, world.scheduler)
+    with pytest.raises(Unavailable):
+        disks.mark(DiskMark("agent", "disk1", "used"))
+    disks.say_again()
+    assert store.disks.list("agent", "used")
+    store.disks.put(DiskMark("agent", "disk1"))
+    store.close()
+    world.start()

@@ -16,7 +16,7 @@ import pytest
 
 from framework.model.errors import Unavailable
 from gateway.clusters.isolation import Isolator, Limits
-from gateway.clusters.scripts import MOST_OUTPUT, RunResult, Script, ScriptRunner
+from gateway.clusters.scripts import MOST_LINES, MOST_OUTPUT, RunResult, Script, ScriptRunner
 from gateway.clusters.supervisor import landlock_version
 from tests.framework.mesos.peer import eventually
 
@@ -144,7 +144,9 @@ def test_output_is_kept_up_to_a_mebibyte(runner: ScriptRunner) -> None:
     assert len(result.stdout) == MOST_OUTPUT
     assert result.dropped == 3_000_000 - MOST_OUTPUT
     assert (result.code, result.stderr) == (0, "end")
-    assert 90_000 < len(lines) < 110_000
+    told = [line for stream, line in lines if stream == "stdout"]
+    assert len(told) == MOST_LINES + 1
+    assert told[-2:] == ["0123456789", f"… more than {MOST_LINES} lines"]
 
 
 def test_a_line_without_an_end_is_told_in_pieces(runner: ScriptRunner) -> None:
@@ -169,6 +171,11 @@ def test_a_run_that_does_not_listen_is_killed(runner: ScriptRunner) -> None:
         cancelled=lambda: bool(begun),
     )
     assert (result.ended, result.code) == ("cancelled", 128 + signal.SIGKILL)
+
+
+def test_a_script_that_closes_its_output_goes_on(runner: ScriptRunner) -> None:
+    result, _ = run(runner, "#!/bin/sh\necho said\nexec >&- 2>&-\nsleep 1\nexit 4\n")
+    assert (result.code, result.stdout, result.ended) == (4, "said\n", "itself")
 
 
 def test_what_a_script_leaves_behind_ends_with_it(runner: ScriptRunner) -> None:
@@ -197,7 +204,7 @@ def test_no_script_outlives_the_gateway(base: Path) -> None:
         from gateway.clusters.isolation import Isolator
         from gateway.clusters.scripts import Script, ScriptRunner
 
-        script = Script("#!/bin/sh\\nsetsid sleep 1000 &\\necho $$ $!\\nwait\\n", {})
+        script = Script("#!/bin/sh\\ntrap '' TERM\\nsetsid sleep 1000 &\\necho $$ $!\\nwait\\n", {})
         ScriptRunner(Isolator(), Path(sys.argv[1])).run(
             script, "start", timeout=600, on_line=lambda s, line: print(line, flush=True),
             cancelled=lambda: False,

@@ -17,6 +17,7 @@ from gateway.auth.access import Access
 from gateway.auth.signed import new_key
 from gateway.auth.web_tokens import WebTokenAuthenticator
 from gateway.clusters.catalogue import Catalogue
+from gateway.clusters.disks import Disks
 from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
@@ -144,6 +145,7 @@ def parts(
         catalogue=Catalogue(store, renderer),
         launcher=Launcher(store, renderer, clusters),
         service=clusters,
+        disks=Disks(store, service),
         remote=executed,
         registry=keys,
     )
