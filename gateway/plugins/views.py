@@ -8,13 +8,16 @@ of its groups, in the shape that :mod:`gateway.dataprocessing.launching` gives i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from gateway.clusters.model import Cluster, Group, NodeRecord
+from gateway.clusters.planning import hostname
 from gateway.plugins.provisioning import merged
 from gateway.plugins.remote import Remote
 
 OpenRemote = Callable[[Cluster, NodeRecord], Remote]
+# Adds values to a part of the cluster's ``extra``: what its plugin has stored, what it shows.
+Keep = Callable[[Literal["extra", "info"], Mapping[str, Any]], None]
 # Where volumes are mounted if nothing else is said.
 MOUNT_PREFIX = "/volumes/disk"
 
@@ -111,11 +114,12 @@ class InstanceView(Frozen):
         return self._node
 
     def hostname(self) -> str:
-        return str(self.instance_name)
+        """Returns the name that every node of the cluster resolves."""
+        return hostname(self._node.name)
 
     def fqdn(self) -> str:
         domain = self.node_group.cluster.domain_name
-        return f"{self.instance_name}.{domain}" if domain else str(self.instance_name)
+        return f"{self.hostname()}.{domain}" if domain else self.hostname()
 
     def get_ip_or_dns_name(self) -> str:
         return str(self.management_ip or self.instance_name)
@@ -180,10 +184,11 @@ class NodeGroupView(Frozen):
 
 
 class ClusterView(Frozen):
-    """A cluster. ``extra`` is what the plugin has stored; :meth:`keep` stores more."""
+    """A cluster. ``extra`` is what the plugin has stored, ``info`` what it shows: :meth:`keep` and
+    :meth:`show` add to them."""
 
     __slots__ = ("_keep", "node_groups", "record")
-    _keep: Callable[[Mapping[str, Any]], None] | None
+    _keep: Keep | None
     node_groups: tuple[NodeGroupView, ...]
     record: Cluster
 
@@ -191,7 +196,7 @@ class ClusterView(Frozen):
         self,
         cluster: Cluster,
         open_remote: OpenRemote,
-        keep: Callable[[Mapping[str, Any]], None] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         object.__setattr__(self, "record", cluster)
         object.__setattr__(self, "_keep", keep)
@@ -229,9 +234,19 @@ class ClusterView(Frozen):
 
         Raises ``ValueError`` where nothing can be stored yet: while a cluster is being validated.
         """
+        self._add("extra", extra)
+
+    def show(self, info: Mapping[str, Mapping[str, str]]) -> None:
+        """Shows the user where the cluster's services are: ``{"HDFS": {"Web UI": "http://…"}}``.
+
+        Raises what :meth:`keep` raises.
+        """
+        self._add("info", info)
+
+    def _add(self, part: Literal["extra", "info"], values: Mapping[str, Any]) -> None:
         if self._keep is None:
             raise ValueError("a cluster that is being validated has no record yet")
-        self._keep(extra)
+        self._keep(part, thaw(freeze(values)))
 
     def instances_with(self, process: str) -> list[InstanceView]:
         """Returns the instances that run ``process``."""
