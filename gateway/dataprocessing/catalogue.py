@@ -1,4 +1,4 @@
-"""What the operator offers for data clusters: flavors, images, networks, and the keys of users. Values."""
+"""What the operator offers for data clusters: flavors, images, networks; and the keys of users. Pure."""
 
 from __future__ import annotations
 
