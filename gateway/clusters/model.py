@@ -117,6 +117,7 @@ class NodeAsk(msgspec.Struct, frozen=True):
 class LaunchRequest(msgspec.Struct, frozen=True):
     """A cluster that is to be. ``key`` is its unique name in the API that makes it; ``environment``
     and ``job_name`` name its job, together with the owner. ``lease_secs`` None: it stays.
+    ``cluster_id`` "": it gets one.
 
     The other fields are those of :class:`Cluster`.
     """
@@ -135,6 +136,7 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     dnsname: str = ""
     lease_secs: float | None = None
     shared: bool = False
+    cluster_id: str = ""
     extra: dict[str, Any] = {}
 
 

@@ -37,7 +37,7 @@ def new_cluster(
         for index, ask in enumerate(request.nodes)
     )
     return Cluster(
-        cluster_id=new_id(),
+        cluster_id=request.cluster_id or new_id(),
         key=request.key,
         owner=request.owner,
         provider=request.provider,
