@@ -108,6 +108,10 @@ class Clusters:
         self._fleet.restart(cluster.job, node.index, user or cluster.owner)
         self._tell(cluster, f"restarted by {user or cluster.owner}", node=node_name)
 
+    def wake(self, cluster_id: str) -> None:
+        """Has the engine look at a cluster: one launched within a transaction that is over now."""
+        self._engine.wake(cluster_id)
+
     def renew(self, cluster_id: str, lease_secs: float | None) -> Cluster:
         """Has the cluster's lease end ``lease_secs`` from now; None: never."""
         until = None if lease_secs is None else self._clock() + lease_secs

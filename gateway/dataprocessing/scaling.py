@@ -48,9 +48,7 @@ def scaling(cluster: Cluster, resizes: Sequence[Mapping[str, Any]], new: Sequenc
     check_group_names(group.name for group in new)
     for one in resizes:
         if one["name"] not in groups:
-            raise InvalidReference(
-                f"Cluster doesn't contain node group with name '{one['name'][:255]}'"
-            )
+            raise InvalidReference(f"Cluster doesn't contain node group with name '{one['name'][:255]}'")
     for group in new:
         if group.name in groups:
             raise InvalidReference(

@@ -118,7 +118,8 @@ class ClusterStore:
         }
         conditions = [column == value for column, value in wanted.items() if value is not None]
         if project is not None:
-            conditions.append(sa.or_(table.c.project == project, table.c.shared if shared else False))
+            mine = table.c.project == project
+            conditions.append(sa.or_(mine, table.c.shared) if shared else mine)
         if not include_gone:
             conditions.append(table.c.phase != Phase.DELETED.value)
         found = self._find(*conditions)
