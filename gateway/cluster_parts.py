@@ -32,7 +32,10 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
+from gateway.dataprocessing.catalogue import FixedCatalogue
+from gateway.dataprocessing.service import DataProcessing, data_processing
 from gateway.options import Options
+from gateway.plugins import loader
 from gateway.policy import Policy
 from gateway.store import Store
 from gateway.workers import WorkerProcesses
@@ -103,7 +106,7 @@ def build_clusters(
     workers: WorkerProcesses,
     policy: Policy,
     stack: contextlib.ExitStack,
-) -> tuple[ClusterParts, Term]:
+) -> tuple[ClusterParts, DataProcessing, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     networks = read_networks(options.networks) if options.networks else ()
     store = Store(options.state)
@@ -150,7 +153,8 @@ def build_clusters(
         remote=remote,
         registry=registry,
     )
-    return parts, term
+    data = data_processing(store, clusters, loader.load(), FixedCatalogue(), time.time)
+    return parts, data, term
 
 
 def _mirror(

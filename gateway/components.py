@@ -72,9 +72,9 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     metrics = Metrics()
     certificate = _certificate(options)
     service = _service(options, zookeeper, stack) if options.executor == "internal" else None
-    parts, term = None, None
+    parts, data, term = None, None, None
     if service is not None:
-        parts, term = build_clusters(options, service, workers, rules, stack)
+        parts, data, term = build_clusters(options, service, workers, rules, stack)
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.
@@ -107,6 +107,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         forwarder=forwarder,
         replica=replica,
         clusters=parts,
+        dataprocessing=data,
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )

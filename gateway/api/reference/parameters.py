@@ -53,6 +53,20 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "dc": ("a datacenter; there is one", text()),
     "consistent": ("every answer is", _FLAG),
     "stale": ("no answer is", _FLAG),
+    "sort_by": ("the field to sort by; with - before it: the other way round", text()),
+    "id": ("only the one with this id", text()),
+    "name": ("only those of this name (of images: whose name holds this)", text()),
+    "description": ("only those with this description", text()),
+    "plugin_name": ("only those of this plugin", text()),
+    "hadoop_version": ("only those of this version of a plugin", text()),
+    "tenant_id": ("only those of this tenant", text()),
+    "is_public": ("only those that are, or are not", _FLAG),
+    "is_protected": ("only those that are, or are not", _FLAG),
+    "tags": ("only images with this tag; may be repeated", text()),
+    "type": ("only this type", text()),
+    "plugin": ("only what this plugin offers", text()),
+    "version": ("only what this version of a plugin offers", text()),
+    "hints": ("with what can be configured", _FLAG),
     "live": ("only whether the process answers", _FLAG),
 }
 
@@ -73,6 +87,10 @@ SEGMENTS: dict[str, tuple[str, Schema]] = {
     "host": ("the agent's host name", SEGMENT_SCHEMA),
     "disk": ("the disk's name", SEGMENT_SCHEMA),
     "key_path": ("the key, slashes and all", text(maxLength=500)),
+    "tenant": ("whose data clusters they are; may be left out", text(pattern="^[A-Za-z0-9_.-]{1,64}$")),
+    "plugin": ("the plugin", SEGMENT_SCHEMA),
+    "image": ("the image's UUID", text(maxLength=64)),
+    "template": ("the template's UUID", text(maxLength=64)),
     "instance": ("the number of the instance (shard)", integer(minimum=0, maximum=999_999_999)),
 }
 
