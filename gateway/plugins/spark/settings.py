@@ -43,6 +43,7 @@ CONFIGS: tuple[Config, ...] = (
     _config("Master webui port", 8080, "The master's page"),
     _config("Worker port", 7078, "Where a worker is spoken to by the master"),
     _config("Worker webui port", 8081, "A worker's page"),
+    _config("Daemon Java options", "", "Further options of the JVMs of master and workers"),
     _config("Spark home", "/opt/spark", "Where Spark stands in the image"),
     _config("Properties", "", "Lines of spark-defaults.conf: a name, a blank, a value"),
     _config("Start timeout", 300, "How long the start may take, in seconds"),
@@ -67,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True):
     master_heap_mb: int
     worker_heap_mb: int
     executor_mb: int | None
+    java_options: str
     properties: tuple[str, ...]
     start_secs: int
     decommission_secs: int
@@ -94,6 +96,7 @@ def settings(configuration: Mapping[str, Mapping[str, Any]]) -> Settings:
         values["Master heap size"],
         values["Worker heap size"],
         values["Executor memory"],
+        values["Daemon Java options"],
         _properties(values["Properties"]),
         values["Start timeout"],
         values["Decommission timeout"],
@@ -130,6 +133,8 @@ def spark_env(node: Settings, host: str, master: str, storage: Sequence[str]) ->
         variables["SPARK_WORKER_MEMORY"] = f"{node.worker_mb}m"
     if node.worker_cores is not None:
         variables["SPARK_WORKER_CORES"] = node.worker_cores
+    if node.java_options:
+        variables["SPARK_DAEMON_JAVA_OPTS"] = node.java_options
     if storage:
         variables["SPARK_LOCAL_DIRS"] = ",".join(f"{path}/spark" for path in storage)
         variables["SPARK_WORKER_DIR"] = f"{storage[0]}/spark/work"

@@ -42,7 +42,7 @@ from tests.framework.mesos.peer import eventually
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RESOURCES = "cpus:8;mem:8192;disk:8192;ports:[31000-31999]"
 SECRET = "5e" * 32
-PATIENCE = 400.0
+PATIENCE = 180.0
 
 
 class Provider(PluginProvider):
@@ -111,10 +111,10 @@ class World:
         plugin.name = name
         self.plugins[name] = plugin
 
-    def launch(self, request: LaunchRequest) -> Cluster:
-        """Returns the cluster when it is ready."""
+    def launch(self, request: LaunchRequest, timeout: float = PATIENCE) -> Cluster:
+        """Returns the cluster when nothing more is done to it."""
         launched = self.clusters.launch(request)
-        return self.settled(launched.cluster_id)
+        return self.settled(launched.cluster_id, timeout)
 
     def settled(self, cluster_id: str, timeout: float = PATIENCE) -> Cluster:
         """Returns the cluster when nothing is being done to it."""
