@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,8 +57,8 @@ class PluginProvider:
 
     def _step(self, plugin: Plugin, name: str, act: Act) -> Step:
         def run(cluster: Cluster, context: StepContext) -> None:
-            def keep(extra: Mapping[str, Any]) -> None:
-                context.save(lambda stored: _with_extra(stored, extra))
+            def keep(part: Literal["extra", "info"], values: Mapping[str, Any]) -> None:
+                context.save(lambda stored: _with(stored, part, values))
 
             view = ClusterView(cluster, self._told(context), keep)
             try:
@@ -83,7 +83,7 @@ def _named(view: ClusterView, names: Sequence[str]) -> list[InstanceView]:
     return [one for group in view.node_groups for one in group.instances if one.instance_name in wanted]
 
 
-def _with_extra(cluster: Cluster, extra: Mapping[str, Any]) -> Cluster:
-    """Returns the cluster with more of what its plugin has stored."""
-    kept = {**cluster.extra.get("extra", {}), **extra}
-    return msgspec.structs.replace(cluster, extra={**cluster.extra, "extra": kept})
+def _with(cluster: Cluster, part: str, values: Mapping[str, Any]) -> Cluster:
+    """Returns the cluster with more of what its plugin has stored, or shows."""
+    kept = {**cluster.extra.get(part, {}), **values}
+    return msgspec.structs.replace(cluster, extra={**cluster.extra, part: kept})
