@@ -66,14 +66,20 @@ def alive(remote: Remote, page_port: int) -> frozenset[str]:
 
 
 def start(remote: Remote, node: Settings, daemon: Daemon, *arguments: str) -> None:
-    """Starts a daemon unless it runs. Raises :class:`NodeError` if it does not stay up."""
+    """Starts a daemon unless it runs. Raises :class:`NodeError` if it does not stay up.
+
+    Spark's script gives its JVM some seconds to come up, which are not enough on a busy machine: it
+    is waited for as long as its process is there.
+    """
     script, kind = f"{shlex.quote(node.home)}/sbin/spark-daemon.sh", _CLASSES[daemon]
     heap = node.master_heap_mb if daemon == "master" else node.worker_heap_mb
-    words = shlex.join(arguments)
+    pid = shlex.quote(f"{node.home}/pids/spark-cluster-{kind}-1.pid")
+    up = f"{script} status {kind} 1 >/dev/null 2>&1"
     remote.execute_command(
-        f"{script} status {kind} 1 >/dev/null && exit 0; "
-        f"said=$(SPARK_DAEMON_MEMORY={heap}m {script} start {kind} 1 {words} 2>&1); "
-        f'{script} status {kind} 1 >/dev/null || {{ echo "$said" >&2; exit 1; }}',
+        f"{up} && exit 0; "
+        f"said=$(SPARK_DAEMON_MEMORY={heap}m {script} start {kind} 1 {shlex.join(arguments)} 2>&1); "
+        f"while kill -0 $(cat {pid}) 2>/dev/null; do {up} && exit 0; sleep 1; done; "
+        'echo "$said" >&2; exit 1',
         timeout=node.start_secs,
     )
 
