@@ -59,6 +59,19 @@ def new_cluster(
     )
 
 
+def refused(cluster: Cluster, step: str, reason: str) -> Cluster:
+    """Returns a new cluster as one that is not to be made."""
+    return msgspec.structs.replace(
+        cluster,
+        phase=Phase.FAILED,
+        operation=None,
+        failed_step=step,
+        failed_in=Phase.REGISTERED,
+        reason=reason,
+        nodes=tuple(ended(node, cluster.created_at) for node in cluster.nodes),
+    )
+
+
 def with_resize(
     cluster: Cluster,
     add: Mapping[str, int],

@@ -13,7 +13,14 @@ from framework.model.errors import Conflict, NotFound
 from gateway.clusters.fleet import Fleet
 from gateway.clusters.model import Cluster, ClusterEvent, Group, LaunchRequest
 from gateway.clusters.planning import Rules, check_request, check_specs, job_key
-from gateway.clusters.requests import new_cluster, ready, with_delete, with_resize, with_run
+from gateway.clusters.requests import (
+    new_cluster,
+    ready,
+    refused,
+    with_delete,
+    with_resize,
+    with_run,
+)
 from gateway.store import Store
 
 
@@ -61,6 +68,18 @@ class Clusters:
             created = self._store.clusters.create(cluster)
             self._tell(created, f"launched by {user or request.owner}: {len(cluster.nodes)} nodes")
         self._engine.wake(created.cluster_id)
+        return created
+
+    def refuse(self, request: LaunchRequest, step: str, reason: str, user: str = "") -> Cluster:
+        """Keeps a cluster that will not be made, so that its user sees what was asked for, and why not:
+        nothing of it is in use. ``step`` is what did not succeed.
+        """
+        job = job_key(self._cluster_name, request.owner, request.environment, request.job_name)
+        now = self._clock()
+        cluster = refused(new_cluster(request, job, user or request.owner, now, _new_id), step, reason)
+        with self._store.transaction():
+            created = self._store.clusters.create(cluster)
+            self._tell(created, f"refused: {reason}")
         return created
 
     def resize(

@@ -22,9 +22,9 @@ class Image(msgspec.Struct, frozen=True):
     """A container image under the name and the UUID that clients know it by.
 
     ``reference`` is what Docker calls it, "" for none: nodes are then plain processes of their agent.
-    ``keep_entrypoint``: what the image itself begins with stays the node's first process. ``username`` and ``tags``: as what it is registered for
-    everybody (None: it is not). ``size`` in bytes, minimums in GiB and MiB, times in seconds since the
-    epoch.
+    ``keep_entrypoint``: what the image itself begins with stays the node's first process.
+    ``username`` and ``tags``: as what it is registered for everybody (None: it is not). ``size`` in
+    bytes, minimums in GiB and MiB, times in seconds since the epoch.
     """
 
     id: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,9 +10,9 @@ import msgspec
 
 from framework.model.errors import GatewayError, Invalid, NotFound
 from gateway.clusters import keys
-from gateway.clusters.model import Cluster, Group, LaunchRequest, Phase
+from gateway.clusters.model import Cluster, Group, LaunchRequest
 from gateway.clusters.planning import job_key
-from gateway.clusters.requests import ended, new_cluster
+from gateway.clusters.requests import new_cluster
 from gateway.clusters.service import Clusters
 from gateway.dataprocessing import verification
 from gateway.dataprocessing.calls import PluginCalls
@@ -68,7 +67,7 @@ class DataClusters:
 
     Requests (``given``) have passed their schemas. What they raise is of
     :mod:`gateway.dataprocessing.errors`, of the plugins, or means that something is not there now.
-    ``cluster_name`` is the scheduler's; ``clock`` gives seconds since the epoch.
+    ``clock`` gives seconds since the epoch.
     """
 
     def __init__(
@@ -79,9 +78,8 @@ class DataClusters:
         checks: Checks,
         images: ImageRegistry,
         catalogue: Catalogue,
-        cluster_name: str,
-        calls: PluginCalls | None = None,
-        clock: Callable[[], float] = time.time,
+        calls: PluginCalls,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._clusters = clusters
@@ -89,8 +87,7 @@ class DataClusters:
         self._checks = checks
         self._images = images
         self._catalogue = catalogue
-        self._cluster_name = cluster_name
-        self._calls = calls or PluginCalls()
+        self._calls = calls
         self._clock = clock
         # What has been made of events, by the cluster's revision; bounded.
         self._steps: dict[str, tuple[int, tuple[Progress, ...]]] = {}
@@ -177,20 +174,9 @@ class DataClusters:
         """Stores a cluster that its plugin has refused, so that its user can look at what was asked."""
         now = self._clock()
         own = msgspec.structs.replace(asked, name=name, groups=fresh(asked.groups, now, _new_id))
-        asks = request(own, found, tenant, _new_id())
-        job = job_key(self._cluster_name, asks.owner, asks.environment, asks.job_name)
-        cluster = new_cluster(asks, job, tenant, now, _new_id)
-        refused = msgspec.structs.replace(
-            cluster,
-            phase=Phase.FAILED,
-            operation=None,
-            failed_step=VALIDATION,
-            reason=why,
-            nodes=tuple(ended(node, now) for node in cluster.nodes),
-        )
         with self._store.transaction():
             self._check_name(tenant, name)
-            self._store.clusters.create(refused)
+            self._clusters.refuse(request(own, found, tenant, _new_id()), VALIDATION, why)
 
     def _template(self, tenant: str, given: Given) -> ClusterTemplate | None:
         template_id = given.get("cluster_template_id")
@@ -260,8 +246,10 @@ class DataClusters:
     def _network(self, network_id: str | None) -> str | None:
         """Returns which of the gateway's networks it is; None if nodes have their agents' addresses."""
         network = network_of(self._catalogue, network_id) if network_id is not None else None
+        if network is None or not network.attached:
+            return None
         names = {known.name for known in self._store.networks.list()}
-        return network.name if network is not None and network.name in names else None
+        return network.name if network.name in names else None
 
     def _advised(self, plugin: Plugin, asked: Wanted, found: Found, tenant: str) -> Wanted:
         if not asked.use_autoconfig or not offers(plugin, "recommend_configs"):

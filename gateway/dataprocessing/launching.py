@@ -26,8 +26,6 @@ _LONGEST_HOST = 64
 _GIB = 1024
 # The zone that every agent is in.
 ANY_ZONE = "nova"
-# A tag of images whose own entry point is what a node runs; any other is kept alive by a command.
-ENTRY_POINT_TAG = "entrypoint"
 # What a cluster has of its template unless the request says otherwise.
 _INHERITED = {
     "description": "description",
@@ -206,8 +204,8 @@ def node_spec(
     prefix = group.volume_mount_prefix or MOUNT_PREFIX
     zone = group.availability_zone
     volumes = range(1, (group.volumes_per_node or 0) + 1)
-    contained = bool(image.image.reference)
-    own_command = contained and ENTRY_POINT_TAG in image.tags
+    # Others are kept alive by a command: what runs in them is their plugin's to start.
+    own_command = image.image.keep_entrypoint and bool(image.image.reference)
     return NodeSpec(
         cpus=flavor.cpus,
         mem_mb=flavor.mem_mb,

@@ -27,6 +27,8 @@ _PLUGIN: Mapping[str, tuple[str, str]] = {
 }
 # Shown when it has failed only: most plugins do nothing there.
 _QUIET = {"update_infra": ("Prepare the infrastructure", "Plugin: update infrastructure")}
+# The stage in which nodes come.
+_CAME = "nodes"
 _NAMESPACE = uuid.UUID("5cbd0b5c-7a35-4fd1-a3a2-9a3c2d1d2c53")
 
 
@@ -63,10 +65,14 @@ def progress(cluster: Cluster, events: Sequence[ClusterEvent]) -> tuple[Progress
     nodes: dict[str, dict[str, None]] = {}
     steps: dict[tuple[str, str], list[ClusterEvent]] = {}
     for event in events:
-        if event.kind == "node" and event.operation_id and event.ok is not None:
-            nodes.setdefault(event.operation_id, {})[event.node] = None
+        operation = event.operation_id
+        if event.kind == "node" and operation and event.ok is not None:
+            nodes.setdefault(operation, {})[event.node] = None
+            if event.ok and (operation, "placement") in steps:
+                # Where all of them ran before anybody waited for them, nothing else says so.
+                steps.setdefault((operation, _CAME), [event])
         if event.kind == "step" and _is_shown(event):
-            steps.setdefault((event.operation_id, event.step), []).append(event)
+            steps.setdefault((operation, event.step), []).append(event)
     totals = {operation: len(names) for operation, names in nodes.items()}
     if (current := cluster.operation) is not None:
         about = len(cluster.nodes) if current.kind == "create" else len(current.added)
@@ -118,8 +124,11 @@ def _happenings(
 ) -> Iterable[Happening]:
     """What has been said of nodes since the step began, the last of each, and how the step failed."""
     last: dict[str, ClusterEvent] = {}
+    end = story[-1].sequence if story[-1].ok is not None else None
     for event in events:
         mine = event.operation_id == operation and event.sequence >= story[0].sequence
+        # What is undone after the step has failed is none of its business.
+        mine = mine and (end is None or event.sequence <= end)
         if mine and event.kind == "node" and event.ok is not None:
             last[event.node] = event
     for node, event in last.items():

@@ -165,7 +165,7 @@ ROUTES = (
         _CLUSTERS,
         create_cluster,
         "Launches a cluster",
-        "SaharaNewCluster",
+        "SaharaCluster",
         accepts=("SaharaClusterDefinition",),
     ),
     route(

@@ -9,6 +9,15 @@ from gateway.plugins.provisioning import Config
 from gateway.plugins.spi import Plugin
 from gateway.plugins.views import ClusterView
 
+_TMP = "A base for other temporary directories."
+_NATIVE = "Should native hadoop libraries, if present, be used."
+
+
+def _config(
+    name: str, target: str = "HDFS", *, kind: Any = "string", value: Any = None, about: str = ""
+) -> Config:
+    return Config(name, target, "node", kind, None, value, is_optional=True, description=about)
+
 
 class Documented(Plugin):
     """``vanilla`` 1.2.1."""
@@ -40,11 +49,11 @@ class Documented(Plugin):
 
     def get_configs(self, version: str) -> Sequence[Config]:
         return [
-            Config("hadoop.tmp.dir", "HDFS", "node", default_value="/tmp/hadoop-${user.name}"),
-            Config("hadoop.native.lib", "HDFS", "node", "bool", default_value=True),
-            Config("dfs.replication", "HDFS", "cluster", "int", default_value=1),
-            Config("data_node_heap_size", "HDFS", "node", "int", default_value=1024),
-            Config("task_tracker_heap_size", "MapReduce", "node", "int", default_value=1024),
+            _config("hadoop.tmp.dir", value="/tmp/hadoop-${user.name}", about=_TMP),
+            _config("hadoop.native.lib", kind="bool", value=True, about=_NATIVE),
+            _config("dfs.replication", kind="int", value=1),
+            _config("data_node_heap_size", kind="int", value=1024),
+            _config("task_tracker_heap_size", "MapReduce", kind="int", value=1024),
         ]
 
     def configure_cluster(self, cluster: ClusterView) -> None:
