@@ -62,6 +62,7 @@ setup(
             "mesos-gateway-quickstart = gateway.quickstart:main",
             "gatewayctl = gatewayctl.__main__:main",
         ],
+        "mesos_gateway.plugins": ["fake = gateway.plugins.fake.plugin:FakePlugin"],
         "mesos_gateway.authenticators": ["jwt = gateway.auth.web_tokens:make"],
     },
     classifiers=[

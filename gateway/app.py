@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
+from framework.model.errors import GatewayError
 from gateway.api.alpha import instances, jobs
 from gateway.api.http import Failure, Route
 from gateway.api.ops import events, status
@@ -16,6 +17,7 @@ from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
 from gateway.api.registry import kv
 from gateway.api.resource import Resource
+from gateway.api.sahara import SAHARA, routing
 from gateway.context import Gateway
 
 log = logging.getLogger("gateway.access")
@@ -28,17 +30,32 @@ APIS: tuple[Route, ...] = (
     *instances.ROUTES,
     *PAAS,
     *kv.ROUTES,
+    *SAHARA,
 )
-# Where nothing else is, failures are rendered as the API does that whose prefix it is.
-NOWHERE: tuple[tuple[str, Failure], ...] = (
-    (r"/(?:bigdata|resources)/.*", bodies.nowhere),
-    (r"/v1/.*", kv.failed),
+
+
+class Nowhere(msgspec.Struct, frozen=True):
+    """Where nothing else is, failures are rendered as the API does that whose prefix it is; ``absent``
+    says how nothing is there (by default: not found)."""
+
+    regex: str
+    failure: Failure
+    absent: Callable[[str], GatewayError] | None = None
+
+
+_JOBS = "data-sources|job-binaries|job-binary-internals|jobs|job-executions"
+NOWHERE: tuple[Nowhere, ...] = (
+    Nowhere(r"/(?:bigdata|resources)/.*", bodies.nowhere),
+    Nowhere(r"/v1/.*", kv.failed),
+    Nowhere(rf"/v1\.1/(?:[^/]+/)?(?:{_JOBS})(?:\.json|/.*)?", routing.failed, routing.no_jobs),
+    Nowhere(r"/v[0-9]+(?:\.[0-9]+)?(?:/.*)?", routing.nowhere),
 )
 ROUTES: tuple[Route, ...] = (*reference.routes(APIS), *APIS)
 
 
 def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:
-    """Returns the routes with the other spellings that documents have: /alpha/job/…, …/orquestrator."""
+    """Returns the routes with the other spellings that documents have: /alpha/job/…, …/orquestrator,
+    /v1.0/…"""
     found = []
     for route in routes:
         found.append(route)
@@ -46,6 +63,8 @@ def with_aliases(routes: Iterable[Route]) -> tuple[Route, ...]:
             if usual in route.pattern:
                 alias = route.pattern.replace(usual, other, 1)
                 found.append(msgspec.structs.replace(route, pattern=alias))
+        for alias in routing.spellings(route.pattern):
+            found.append(msgspec.structs.replace(route, pattern=alias))
     return tuple(found)
 
 
@@ -67,8 +86,12 @@ def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
         for methods in by_resource(with_aliases(routes)).values()
     ]
     handlers += [
-        URLSpec(pattern, Resource, {"gateway": gateway, "routes": {}, "failure": failure})
-        for pattern, failure in NOWHERE
+        URLSpec(
+            one.regex,
+            Resource,
+            {"gateway": gateway, "routes": {}, "failure": one.failure, "absent": one.absent},
+        )
+        for one in NOWHERE
     ]
     return Application(
         handlers,

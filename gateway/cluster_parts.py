@@ -18,6 +18,7 @@ from framework.remote import Remote
 from framework.replica import Replica
 from framework.service import SchedulerService
 from gateway.auth.signed import new_key, script_token
+from gateway.clusters import keys
 from gateway.clusters.acts import HostsWriter
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.course import Limits
@@ -37,8 +38,15 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
+from gateway.dataprocessing.calls import PluginCalls
+from gateway.dataprocessing.catalogue import FixedCatalogue
+from gateway.dataprocessing.service import DataProcessing, data_processing
+from gateway.dataprocessing.verification import Verifier
 from gateway.metrics import Metrics
 from gateway.options import Options
+from gateway.plugins import loader
+from gateway.plugins.channels import Channels
+from gateway.plugins.provider import PluginProvider
 from gateway.policy import Policy
 from gateway.store import Store
 from gateway.workers import WorkerProcesses
@@ -111,7 +119,7 @@ def build_clusters(
     policy: Policy,
     metrics: Metrics,
     stack: contextlib.ExitStack,
-) -> tuple[ClusterParts, Term]:
+) -> tuple[ClusterParts, DataProcessing, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     networks = read_networks(options.networks) if options.networks else ()
     term = Term(store, service, networks)
@@ -138,10 +146,12 @@ def build_clusters(
     )
     # Whoever sets the machine's clock ends neither leases nor launches.
     clock = Clock()
+    plugins = loader.load()
+    channels = Channels(remote.run, _secret_of(store), options.default_image)
     engine = Engine(
         store,
         fleet,
-        {"product": provider},
+        {"product": provider, "plugin": PluginProvider(plugins, channels, _secret_of(store))},
         rules,
         clock.now,
         cluster_name=options.cluster_name,
@@ -171,7 +181,17 @@ def build_clusters(
         remote=remote,
         registry=registry,
     )
-    return parts, term
+    calls = PluginCalls()
+    data = data_processing(store, clusters, plugins, FixedCatalogue(), clock.now, calls)
+    verifier = Verifier(store, plugins, channels, calls, lambda: term.epoch() or None, clock.now)
+    verifier.start()
+    stack.callback(verifier.stop)
+    return parts, data, term
+
+
+def _secret_of(store: Store) -> Callable[[str], str | None]:
+    """Returns what gives the secret of a cluster's SSH keys, by the cluster's id."""
+    return lambda cluster_id: store.secrets.get(cluster_id, keys.SECRET)
 
 
 def _lead(term: Term, disks: Disks) -> int | None:

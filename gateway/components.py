@@ -75,12 +75,12 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     pool = Pool(mode, options.parallel, commands)
     metrics = Metrics()
     certificate = _certificate(options)
-    service, parts, term = None, None, None
+    service, parts, data, term = None, None, None, None
     if options.executor == "internal":
         store = Store(options.state)
         stack.callback(store.close)
         service = _service(options, zookeeper, store, stack)
-        parts, term = build_clusters(options, service, store, workers, rules, metrics, stack)
+        parts, data, term = build_clusters(options, service, store, workers, rules, metrics, stack)
     replica = service if isinstance(service, Replica) else None
     forwarder = None if replica is None else Forwarder(replica, certificate)
     # After the service, so that nothing waits for it when the pool's threads are joined.
@@ -113,6 +113,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         forwarder=forwarder,
         replica=replica,
         clusters=parts,
+        dataprocessing=data,
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )

@@ -15,6 +15,7 @@ from gateway.clusters.disks import Disks
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.service import Clusters
+from gateway.dataprocessing.service import DataProcessing
 from gateway.events import EventHub
 from gateway.forward import Forwarder
 from gateway.logs import AgentFiles
@@ -70,6 +71,7 @@ class Gateway:
     forwarder: Forwarder | None = None
     replica: Replica | None = None
     clusters: ClusterParts | None = None
+    dataprocessing: DataProcessing | None = None
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0

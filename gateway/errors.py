@@ -71,12 +71,16 @@ STATUSES: dict[type[BaseException], int] = {
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What an exception means for the caller: a status, sentences, headers, the error's code."""
+    """What an exception means for the caller: a status, sentences, headers, the error's code.
+
+    ``reference``: the id of the request, by which the logs know it.
+    """
 
     status: int
     messages: tuple[str, ...]
     headers: tuple[tuple[str, str], ...] = ()
     code: str = "error"
+    reference: str = ""
 
 
 def status_of(error: BaseException) -> int:

@@ -24,6 +24,7 @@ from gateway.errors import Problem
 
 if TYPE_CHECKING:
     from gateway.context import ClusterParts, Gateway
+    from gateway.dataprocessing.service import DataProcessing
 
 JSON = "application/json; charset=UTF-8"
 _REST = "{key_path}"
@@ -61,14 +62,16 @@ class Call:
         headers: Mapping[str, str] | None = None,
         caller: Identity = ANONYMOUS,
         base: str = "",
+        pattern: str = "",
     ) -> None:
-        """``base``: scheme and host that the client knows the server by."""
+        """``base``: scheme and host that the client knows the server by; ``pattern``: the route's."""
         self.gateway = gateway
         self.query = query
         self.body = body
         self.headers: Mapping[str, str] = headers or {}
         self.caller = caller
         self.base = base
+        self.pattern = pattern
 
     @property
     def clusters(self) -> ClusterParts:
@@ -78,6 +81,15 @@ class Call:
                 "clusters of products need the gateway's own scheduler, which --executor external lacks"
             )
         return self.gateway.clusters
+
+    @property
+    def dataprocessing(self) -> DataProcessing:
+        """What data clusters are made with; raises :class:`NotSupported` where there is none of it."""
+        if self.gateway.dataprocessing is None:
+            raise NotSupported(
+                "data clusters need the gateway's own scheduler, which --executor external lacks"
+            )
+        return self.gateway.dataprocessing
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a blocking function in the execution pool and returns what it returns."""
@@ -108,6 +120,7 @@ class Route(msgspec.Struct, frozen=True):
     handler looks at what of. ``answers``: for the API's description, statuses and their bodies: names
     in :mod:`gateway.api.reference.schemas`, or media types of text; ``accepts`` is the same for the
     request's body (by default a job configuration), ``failures`` the name of the failures' schema.
+    ``suffix`` may stand behind the path, and changes nothing.
     """
 
     method: str
@@ -123,6 +136,7 @@ class Route(msgspec.Struct, frozen=True):
     answers: tuple[tuple[int, str], ...] = ()
     accepts: tuple[str, ...] = ()
     failures: str = ""
+    suffix: str = ""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -148,8 +162,11 @@ class Route(msgspec.Struct, frozen=True):
         """
         if self.pattern.endswith(_REST):
             return re.escape(self.pattern.removesuffix(_REST)) + "(.*)"
-        parts = _NAME.sub("\0", self.pattern).split("\0")
-        return "([^/]+)".join(re.escape(part) for part in parts) + "/?"
+        parts = [re.escape(part) for part in _NAME.sub("\0", self.pattern).split("\0")]
+        if not self.suffix:
+            return "([^/]+)".join(parts) + "/?"
+        # As little as possible: what is left of the last segment may be the suffix.
+        return "([^/]+?)".join(parts) + f"(?:{re.escape(self.suffix)})?/?"
 
 
 def json_text(value: dict[str, Any] | list[Any] | str) -> bytes:

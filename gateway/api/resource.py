@@ -12,11 +12,13 @@ import functools
 import ipaddress
 import logging
 import re
-import secrets
 import urllib.parse
+import uuid
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+import msgspec
 from tornado.concurrent import Future
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -42,13 +44,19 @@ _METHODS_IN_ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 
 @stream_request_body
 class Resource(RequestHandler):
-    """One resource: ``routes`` by method. Without routes it is what does not exist."""
+    """One resource: ``routes`` by method. Without routes it is what does not exist; ``absent`` says of
+    a path how that is."""
 
     def initialize(
-        self, gateway: Gateway, routes: dict[str, Route], failure: Failure | None = None
+        self,
+        gateway: Gateway,
+        routes: dict[str, Route],
+        failure: Failure | None = None,
+        absent: Callable[[str], GatewayError] | None = None,
     ) -> None:
         self.gateway = gateway
         self.routes = routes
+        self._absent = absent or _nothing_at
         self._failure = failure or (next(iter(routes.values())).failure if routes else bodies.failed)
         self.label = next(iter(routes.values())).pattern if routes else "unknown"
         self._body = bytearray()
@@ -132,7 +140,7 @@ class Resource(RequestHandler):
 
     async def _answer(self, segments: tuple[str, ...]) -> Answer | Stream:
         if not self.routes:
-            raise NotFound(_nothing_at(self.request.path))
+            raise self._absent(self.request.path)
         route = self.routes.get(self.request.method or "")
         if route is None:
             raise self._wrong_method()
@@ -153,7 +161,9 @@ class Resource(RequestHandler):
                 return await forwarder.forward(leader, *sent)
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
-        call = Call(self.gateway, query, body, self.request.headers, self.caller, self._base)
+        call = Call(
+            self.gateway, query, body, self.request.headers, self.caller, self._base, route.pattern
+        )
         return await route.handler(call, *segments)
 
     def _wrong_method(self) -> errors.MethodNotAllowed:
@@ -270,6 +280,7 @@ class Resource(RequestHandler):
     def _fail(self, problem: errors.Problem) -> None:
         legacy = self.gateway.legacy_status and self._has_first_release and problem.status != 405
         shown = errors.legacy(problem) if legacy else problem
+        shown = msgspec.structs.replace(shown, reference=self.request_id)
         self.set_status(shown.status)
         for name, value in shown.headers:
             self.set_header(name, value)
@@ -314,20 +325,22 @@ class Resource(RequestHandler):
     def request_id(self) -> str:
         """The id that the client gave (X-Request-Id), or a new one; the answer and the logs carry it."""
         given = self.request.headers.get("X-Request-Id", "")
-        return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
 
     def set_default_headers(self) -> None:
         self.set_header("Server", "mesos-gateway")
         self.set_header("X-Request-Id", self.request_id)
+        # The same for clients of OpenStack's APIs.
+        self.set_header("X-Openstack-Request-Id", f"req-{self.request_id}")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
 
-def _nothing_at(path: str) -> str:
+def _nothing_at(path: str) -> GatewayError:
     hint = ""
     if path.startswith(("/alpha/job/", "/alpha/jobs/")):
         hint = "; a job is /alpha/jobs/CLUSTER/ROLE/ENVIRONMENT/NAME"
-    return f"nothing is found at {path[:200]}{hint}"
+    return NotFound(f"nothing is found at {path[:200]}{hint}")
 
 
 def refuse_foreign_pages(method: str, headers: Any, asks: bool) -> None:

@@ -15,12 +15,15 @@ class Identity(msgspec.Struct, frozen=True):
     ``user`` None: nobody is asked who they are (``--auth none``), and everybody may do everything.
     ``cluster``: this is a script of the cluster with this key (``clusters/U/P/V/ID``), which may touch
     that cluster's part of the registry and its nodes, and nothing else.
+    ``project``: the one whose data clusters are this user's; None: those that are named like the user
+    or one of its roles.
     """
 
     user: str | None = None
     roles: frozenset[str] = frozenset()
     admin: bool = False
     cluster: str | None = None
+    project: str | None = None
 
     @property
     def is_anonymous(self) -> bool:

@@ -28,7 +28,7 @@ _MOST_SEGMENT = 100
 _MOST_PORT = 65535
 _ENDING_SECS = 10
 # What a node that names no image does if nothing is said.
-_IDLE = "while :; do sleep 3600 & wait $!; done"
+IDLE = "while :; do sleep 3600 & wait $!; done"
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -291,7 +291,7 @@ def _document(name: str, spec: NodeSpec, rules: Rules) -> str:
     command = spec.command
     # The server's default image is any task's: what it starts by itself is no node.
     if command is None and spec.image is None:
-        command = _IDLE
+        command = IDLE
     processes = []
     if command is not None:
         # The run-time variables of jobs are none of a node's: its command is taken as it stands.

@@ -6,6 +6,8 @@ from framework.model.jobs import SEGMENT
 from framework.model.tasks import TaskState
 from framework.model.updates import InstanceAction, UpdateStatus
 from gateway.api.reference.cluster_schemas import CLUSTER_SCHEMAS
+from gateway.api.reference.sahara_cluster_schemas import SAHARA_CLUSTER_SCHEMAS
+from gateway.api.reference.sahara_schemas import SAHARA_SCHEMAS
 from gateway.api.reference.shapes import (
     ANY,
     FLAG,
@@ -170,4 +172,6 @@ SCHEMAS: dict[str, Schema] = {
     "Live": record(status=_SUCCESS, live={"const": True}, version=text()),
     "OpenApi": MAP,
     **CLUSTER_SCHEMAS,
+    **SAHARA_SCHEMAS,
+    **SAHARA_CLUSTER_SCHEMAS,
 }

@@ -1,0 +1,1 @@
+"""A plugin for mesos-gateway: the example of its docs/plugins.md."""
