@@ -18,6 +18,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUTH = {"true": True, "1": True, "yes": True, "": True, "false": False, "0": False, "no": False}
 
 
+class UnknownParameter(Invalid):
+    """The resource does not know a parameter of this name."""
+
+    code = "unknown_parameter"
+
+
 class Query:
     """The parameters of one request, decoded and checked against those that its route knows."""
 
@@ -29,7 +35,7 @@ class Query:
         """Decodes ``raw``; raises :class:`Invalid` for an unknown name or undecodable text."""
         for name in raw:
             if name not in known:
-                raise Invalid(_unknown(name, known))
+                raise UnknownParameter(_unknown(name, known))
         return cls({name: [_decode(name, value) for value in given] for name, given in raw.items()})
 
     def all(self, name: str) -> tuple[str, ...]:

@@ -16,7 +16,9 @@ Schema = Mapping[str, Any]
 
 _TEXT: Schema = {"type": ["string", "null"]}
 _FLAG: Schema = {"type": ["boolean", "null"]}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
+# No cluster has more nodes or volumes, and no volume more GiB.
+_MOST = 1_000_000
+_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": _MOST}
 _NAMES: Schema = {"type": "array", "uniqueItems": True, "items": {"type": "string"}}
 _NAMES_OR_NULL: Schema = {**_NAMES, "type": ["array", "null"]}
 _CONFIGS: Schema = {"type": ["object", "null"], "format": "configs"}
@@ -55,7 +57,7 @@ _NODE_GROUP: dict[str, Schema] = {
     "image_id": _IMAGE,
     "node_configs": _CONFIGS,
     "volumes_per_node": _COUNT,
-    "volumes_size": {"type": ["integer", "null"], "minimum": 0},
+    "volumes_size": {"type": ["integer", "null"], "minimum": 0, "maximum": _MOST},
     "volume_type": _TEXT,
     "volumes_availability_zone": _TEXT,
     "volume_mount_prefix": {"type": ["string", "null"], "format": "posix_path"},
@@ -132,7 +134,7 @@ _CLUSTER: dict[str, Schema] = {
 }
 CLUSTER = _object(_CLUSTER, "name", "plugin_name", "hadoop_version")
 CLUSTERS = _object(
-    {**_CLUSTER, "count": {"type": "integer", "minimum": 1}},
+    {**_CLUSTER, "count": {"type": "integer", "minimum": 1, "maximum": _MOST}},
     "name",
     "plugin_name",
     "hadoop_version",

@@ -28,7 +28,11 @@ BASE = "/v1.1/{tenant}"
 DEFAULT_TENANT = "default"
 _LONGEST_TENANT = 64
 PAGING = ("limit", "marker", "sort_by")
-_NAMES = {"invalid": "INVALID_DATA", "not_supported": "NOT_IMPLEMENTED_ERROR"}
+_NAMES = {
+    "invalid": "INVALID_DATA",
+    "not_supported": "NOT_IMPLEMENTED_ERROR",
+    "unknown_parameter": "INVALID_PARAMS_ON_REQUEST",
+}
 _NOT_FOUND = (
     "The requested URL was not found on the server. If you entered the URL manually please check your "
     "spelling and try again."
