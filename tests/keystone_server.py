@@ -1,7 +1,7 @@
 """A Keystone in a directory of its own, run with the Python of the environment that it is installed in.
 
-Usage: python keystone_server.py DIRECTORY PORT PASSWORD. Makes its database (SQLite) and its keys, and
-the project and user ``admin`` with this password; says ``ready`` on stdout, and serves until it is ended.
+Usage: python keystone_server.py DIRECTORY PORT PASSWORD. Makes its database (SQLite), its keys, the
+project and the user ``admin`` with this password; says ``ready`` on stdout, and serves until it ends.
 """
 
 from __future__ import annotations

@@ -45,8 +45,7 @@ class Service(msgspec.Struct, frozen=True):
     user: str
     password: str
     project: str
-    user_domain: str = "Default"
-    project_domain: str = "Default"
+    domain: str = "Default"
     ca: str | None = None
 
     def __repr__(self) -> str:  # never in a log, a traceback
@@ -139,9 +138,7 @@ class KeystoneAuthenticator:
 
     async def _log_in(self) -> str:
         body = json.dumps(login(self._service)).encode()
-        answer = await self._fetch(
-            "POST", "/auth/tokens", {"Content-Type": "application/json"}, body
-        )
+        answer = await self._fetch("POST", "/auth/tokens", {"Content-Type": "application/json"}, body)
         token = answer.headers.get("X-Subject-Token")
         if answer.code != 201 or not token:
             raise Unavailable(
@@ -198,10 +195,10 @@ def login(service: Service) -> dict[str, Any]:
     """Returns the body that asks Keystone for the gateway's own token."""
     user = {
         "name": service.user,
-        "domain": {"name": service.user_domain},
+        "domain": {"name": service.domain},
         "password": service.password,
     }
-    scope = {"project": {"name": service.project, "domain": {"name": service.project_domain}}}
+    scope = {"project": {"name": service.project, "domain": {"name": service.domain}}}
     identity = {"methods": ["password"], "password": {"user": user}}
     return {"auth": {"identity": identity, "scope": scope}}
 
@@ -287,8 +284,7 @@ def make(options: Options) -> KeystoneAuthenticator:
         user=options.keystone_user,
         password=text,
         project=options.keystone_project,
-        user_domain=options.keystone_user_domain,
-        project_domain=options.keystone_project_domain,
+        domain=options.keystone_domain,
         ca=None if options.keystone_ca is None else str(options.keystone_ca),
     )
     return KeystoneAuthenticator(service, options.keystone_admin_role)

@@ -99,7 +99,7 @@ async def read_catalog(call: Call) -> Answer:
 
 async def list_own_projects(call: Call) -> Answer:
     caller = call.caller
-    if caller.is_anonymous or caller.project is not None and not (caller.roles or caller.user):
+    if caller.is_anonymous:
         names = [caller.project or DEFAULT_TENANT]
     else:
         names = sorted({caller.user or DEFAULT_TENANT, *caller.roles})
@@ -185,7 +185,9 @@ def read_asked(document: dict[str, Any]) -> _Asked:
     identity = _member(auth, "identity", "auth.")
     methods = identity.get("methods")
     if methods == ["password"]:
-        user = _member(_member(identity, "password", "auth.identity."), "user", "auth.identity.password.")
+        user = _member(
+            _member(identity, "password", "auth.identity."), "user", "auth.identity.password."
+        )
         name = user.get("name", user.get("id"))
         password = user.get("password")
         if not isinstance(name, str) or not isinstance(password, str):

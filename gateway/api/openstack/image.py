@@ -10,7 +10,8 @@ from gateway.api.openstack.routing import IMAGE, PAGING, image_failed, link, no,
 from gateway.dataprocessing.catalogue import Image, image_of
 
 _IMAGES = IMAGE + "/v2/images"
-_LENIENT = ("sort", "sort_key", "sort_dir", "fields", "member_status", "visibility", "status", "os_hidden")
+_LENIENT = ("sort", "sort_key", "sort_dir", "fields", "member_status")
+_TRAITS = ("visibility", "status", "os_hidden")
 
 
 def _version(call: Call) -> dict[str, Any]:
@@ -122,7 +123,7 @@ ROUTES = (
         200,
         "CloudImages",
         image_failed,
-        query=("name", "id", *PAGING, *_LENIENT),
+        query=("name", "id", *PAGING, *_LENIENT, *_TRAITS),
     ),
     route("GET", _IMAGES + "/{image}", read_cloud_image, "An image", 200, "CloudImage", image_failed),
 )

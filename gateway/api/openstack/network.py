@@ -139,6 +139,12 @@ ROUTES = (
         query=("name", "id", *PAGING, *_LENIENT, *_TRAITS),
     ),
     route(
-        "GET", _NETWORKS + "/{network}", read_cloud_network, "A network", 200, "CloudNetwork", network_failed
+        "GET",
+        _NETWORKS + "/{network}",
+        read_cloud_network,
+        "A network",
+        200,
+        "CloudNetwork",
+        network_failed,
     ),
 )
