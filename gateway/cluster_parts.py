@@ -14,6 +14,7 @@ from framework.remote import Remote
 from framework.replica import Replica
 from framework.service import SchedulerService
 from gateway.auth.signed import new_key, script_token
+from gateway.clusters import keys
 from gateway.clusters.acts import HostsWriter
 from gateway.clusters.catalogue import Catalogue
 from gateway.clusters.course import Limits
@@ -32,10 +33,14 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
+from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue import FixedCatalogue
 from gateway.dataprocessing.service import DataProcessing, data_processing
+from gateway.dataprocessing.verification import Verifier
 from gateway.options import Options
 from gateway.plugins import loader
+from gateway.plugins.channels import Channels
+from gateway.plugins.provider import PluginProvider
 from gateway.policy import Policy
 from gateway.store import Store
 from gateway.workers import WorkerProcesses
@@ -131,10 +136,12 @@ def build_clusters(
         mirror=_mirror(options, store, registry, stack),
         timeout=options.orchestrator_timeout,
     )
+    plugins = loader.load()
+    channels = Channels(remote.run, _secret_of(store), options.default_image)
     engine = Engine(
         store,
         fleet,
-        {"product": provider},
+        {"product": provider, "plugin": PluginProvider(plugins, channels, _secret_of(store))},
         rules,
         time.time,
         cluster_name=options.cluster_name,
@@ -153,8 +160,17 @@ def build_clusters(
         remote=remote,
         registry=registry,
     )
-    data = data_processing(store, clusters, loader.load(), FixedCatalogue(), time.time)
+    calls = PluginCalls()
+    data = data_processing(store, clusters, plugins, FixedCatalogue(), time.time, calls)
+    verifier = Verifier(store, plugins, channels, calls, lambda: term.epoch() or None, time.time)
+    verifier.start()
+    stack.callback(verifier.stop)
     return parts, data, term
+
+
+def _secret_of(store: Store) -> Callable[[str], str | None]:
+    """Returns what gives the secret of a cluster's SSH keys, by the cluster's id."""
+    return lambda cluster_id: store.secrets.get(cluster_id, keys.SECRET)
 
 
 def _mirror(

@@ -14,7 +14,7 @@ import msgspec
 
 from framework.core.messages import InstanceState, JobView
 from framework.model.tasks import Task, TaskState
-from gateway.clusters.model import Cluster, NodeRecord, Phase
+from gateway.clusters.model import Cluster, NodeRecord, Operation, Phase
 from gateway.clusters.provider import Moment
 
 Does = Literal["take", "place", "nodes", "provide", "hosts", "remove", "kill", "gone", "end"]
@@ -54,6 +54,18 @@ _RESIZE = (
     Stage("names without them", "hosts"),
     Stage("end", "end", after=_P.READY),
 )
+# Plugins rely on it that nodes have gone before others come.
+_RESIZE_OF_PLUGIN = (
+    Stage("shrinking", "provide", "removed", moment="shrinking"),
+    Stage("removal", "remove", "removed"),
+    Stage("removed", "gone", "removed"),
+    Stage("addresses", "take", "added"),
+    Stage("placement", "place", "added"),
+    Stage("nodes", "nodes", "added"),
+    Stage("names", "hosts"),
+    Stage("resized", "provide", "added", moment="resized"),
+    Stage("end", "end", after=_P.READY),
+)
 _RUN = (Stage("run", "provide", moment="run"), Stage("end", "end"))
 _DELETE = (
     Stage("deleting", "provide", moment="deleting"),
@@ -61,7 +73,16 @@ _DELETE = (
     Stage("gone", "gone"),
     Stage("end", "end", after=_P.DELETED),
 )
-COURSES = MappingProxyType({"create": _CREATE, "resize": _RESIZE, "run": _RUN, "delete": _DELETE})
+# By the operation's kind, or, before that, by this and the cluster's provider.
+COURSES = MappingProxyType(
+    {
+        "create": _CREATE,
+        "resize": _RESIZE,
+        "resize/plugin": _RESIZE_OF_PLUGIN,
+        "run": _RUN,
+        "delete": _DELETE,
+    }
+)
 UNDOING = MappingProxyType(
     {
         "create": (
@@ -151,8 +172,14 @@ def stage_of(cluster: Cluster) -> Stage | None:
     operation = cluster.operation
     if operation is None:
         return None
-    course = UNDOING[operation.kind] if cluster.failed_step else COURSES[operation.kind]
-    return next(stage for stage in course if stage.name not in operation.done)
+    return next(stage for stage in course_of(cluster, operation) if stage.name not in operation.done)
+
+
+def course_of(cluster: Cluster, operation: Operation) -> tuple[Stage, ...]:
+    """Returns the stages of an operation, or of undoing it."""
+    if cluster.failed_step:
+        return UNDOING[operation.kind]
+    return COURSES.get(f"{operation.kind}/{cluster.provider}", COURSES[operation.kind])
 
 
 def decide(cluster: Cluster, sight: Sight, limits: Limits) -> Action:

@@ -85,11 +85,16 @@ class NodeSpec(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Nodes that are alike: what one more of them is made of. ``extra`` is the API's own."""
+    """Nodes that are alike: what one more of them is made of. ``extra`` is the API's own.
+
+    ``stem``: what names of its nodes begin with, a number follows ("": as those that there are, or the
+    group's name).
+    """
 
     name: str
     spec: NodeSpec
     extra: dict[str, Any] = {}
+    stem: str = ""
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -112,6 +117,7 @@ class NodeAsk(msgspec.Struct, frozen=True):
 class LaunchRequest(msgspec.Struct, frozen=True):
     """A cluster that is to be. ``key`` is its unique name in the API that makes it; ``environment``
     and ``job_name`` name its job, together with the owner. ``lease_secs`` None: it stays.
+    ``cluster_id`` "": it gets one.
 
     The other fields are those of :class:`Cluster`.
     """
@@ -129,6 +135,8 @@ class LaunchRequest(msgspec.Struct, frozen=True):
     project: str = ""
     dnsname: str = ""
     lease_secs: float | None = None
+    shared: bool = False
+    cluster_id: str = ""
     extra: dict[str, Any] = {}
 
 
@@ -206,7 +214,7 @@ class Cluster(msgspec.Struct, frozen=True):
     which step of the last operation failed, in which phase, and why; while there is still an operation,
     what it has done is being undone. ``step`` is the step under way, ``progress`` 0 to 100.
     ``expires_at`` (seconds since the epoch) is the end of its lease. ``revision`` grows with every
-    change of it or its nodes. ``extra`` is the API's.
+    change of it or its nodes. ``shared``: other projects may look at it. ``extra`` is the API's.
     """
 
     cluster_id: str
@@ -235,6 +243,7 @@ class Cluster(msgspec.Struct, frozen=True):
     updated_at: float = 0.0
     expires_at: float | None = None
     revision: int = 0
+    shared: bool = False
     extra: dict[str, Any] = {}
 
     @property

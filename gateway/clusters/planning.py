@@ -27,7 +27,7 @@ _MOST_SEGMENT = 100
 _MOST_PORT = 65535
 _ENDING_SECS = 10
 # What a node without an image does if nothing is said.
-_IDLE = "while :; do sleep 3600 & wait $!; done"
+IDLE = "while :; do sleep 3600 & wait $!; done"
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -294,7 +294,7 @@ def _document(name: str, spec: NodeSpec, rules: Rules) -> str:
     """The executor's JSON: the command as the one process, or none for the image's entry point."""
     command = spec.command
     if command is None and _image(spec, rules) is None:
-        command = _IDLE
+        command = IDLE
     processes = []
     if command is not None:
         # The run-time variables of jobs are none of a node's: its command is taken as it stands.

@@ -23,6 +23,8 @@ from gateway.clusters.model import (
 from gateway.clusters.phases import move
 
 MOST_NODES = 500
+# The stage of a deletion in which the provider takes leave.
+FAREWELL = "deleting"
 _NUMBERED = re.compile(r"(.*?)([0-9]*)")
 
 
@@ -35,7 +37,7 @@ def new_cluster(
         for index, ask in enumerate(request.nodes)
     )
     return Cluster(
-        cluster_id=new_id(),
+        cluster_id=request.cluster_id or new_id(),
         key=request.key,
         owner=request.owner,
         provider=request.provider,
@@ -52,7 +54,21 @@ def new_cluster(
         created_at=at,
         updated_at=at,
         expires_at=None if request.lease_secs is None else at + request.lease_secs,
+        shared=request.shared,
         extra=request.extra,
+    )
+
+
+def refused(cluster: Cluster, step: str, reason: str) -> Cluster:
+    """Returns a new cluster as one that is not to be made."""
+    return msgspec.structs.replace(
+        cluster,
+        phase=Phase.FAILED,
+        operation=None,
+        failed_step=step,
+        failed_in=Phase.REGISTERED,
+        reason=reason,
+        nodes=tuple(ended(node, cluster.created_at) for node in cluster.nodes),
     )
 
 
@@ -63,13 +79,16 @@ def with_resize(
     user: str,
     at: float,
     new_id: Callable[[], str],
+    groups: Sequence[Group] = (),
 ) -> Cluster:
     """Returns the cluster with a resize begun: ``add`` nodes per group, and others to ``remove``.
 
-    Raises :class:`NotFound` for a group or a node that is not there, :class:`Invalid` for a cluster
-    without nodes or with too many, :class:`Conflict` if it cannot be resized now.
+    ``groups`` are new ones, which ``add`` may name, too. Raises :class:`NotFound` for a group or a node
+    that is not there, :class:`Invalid` for a cluster without nodes or with too many, or a new group
+    that is there already, :class:`Conflict` if it cannot be resized now.
     """
     ready(cluster, "resized")
+    cluster = _with_groups(cluster, groups)
     for name in remove:
         if cluster.node(name) is None:
             raise NotFound(f"cluster {cluster.key} has no node {name[:255]!r}")
@@ -79,7 +98,7 @@ def with_resize(
         group = _group(cluster, group_name)
         if count < 0 or count > MOST_NODES:
             raise Invalid(f"{count} nodes cannot be added to the group {group_name}: 0 to {MOST_NODES}")
-        names = _new_names(cluster, group_name, count)
+        names = _new_names(cluster, group, count)
         first = cluster.next_index + len(added)
         added += [
             NodeRecord(
@@ -115,11 +134,19 @@ def with_run(cluster: Cluster, verb: str, user: str, at: float, new_id: Callable
     )
 
 
-def with_delete(cluster: Cluster, user: str, at: float, new_id: Callable[[], str]) -> Cluster:
-    """Returns the cluster with its end begun, whatever else was; the same if that has happened."""
-    if cluster.deleting or cluster.is_gone:
+def with_delete(
+    cluster: Cluster, user: str, at: float, new_id: Callable[[], str], force: bool = False
+) -> Cluster:
+    """Returns the cluster with its end begun, whatever else was; the same if that has happened.
+
+    ``force``: without a farewell of its provider, or without waiting any longer for one under way.
+    """
+    waived = (FAREWELL,) if force else ()
+    done = cluster.operation.done if cluster.operation is not None else ()
+    if cluster.is_gone or (cluster.deleting and not set(waived) - set(done)):
         return cluster
-    changed = begin(move(cluster, Phase.DELETING), Operation("delete", new_id(), at, user))
+    operation = Operation("delete", new_id(), at, user, done=waived)
+    changed = begin(move(cluster, Phase.DELETING), operation)
     return msgspec.structs.replace(changed, deleting=True, updated_at=at)
 
 
@@ -140,11 +167,19 @@ def ready(cluster: Cluster, what: str) -> None:
 
 
 def without_nodes(cluster: Cluster, names: Sequence[str]) -> Cluster:
-    """Returns the cluster without these nodes, its services neither."""
+    """Returns the cluster without these nodes, its services neither.
+
+    Of a plugin's cluster a group that has thereby become empty goes, too: it came with its nodes.
+    """
     gone = set(names)
+    kept = tuple(node for node in cluster.nodes if node.name not in gone)
+    left = {node.group for node in cluster.nodes} - {node.group for node in kept}
+    if cluster.provider != "plugin":
+        left = set()
     return msgspec.structs.replace(
         cluster,
-        nodes=tuple(node for node in cluster.nodes if node.name not in gone),
+        groups=tuple(group for group in cluster.groups if group.name not in left),
+        nodes=kept,
         services=tuple(
             msgspec.structs.replace(service, nodes=tuple(n for n in service.nodes if n not in gone))
             for service in cluster.services
@@ -174,6 +209,15 @@ def ended(node: NodeRecord, at: float) -> NodeRecord:
     )
 
 
+def _with_groups(cluster: Cluster, groups: Sequence[Group]) -> Cluster:
+    seen = {group.name for group in cluster.groups}
+    for group in groups:
+        if group.name in seen:
+            raise Invalid(f"cluster {cluster.key} has a group {group.name!r} already")
+        seen.add(group.name)
+    return msgspec.structs.replace(cluster, groups=(*cluster.groups, *groups))
+
+
 def _group(cluster: Cluster, name: str) -> Group:
     for group in cluster.groups:
         if group.name == name:
@@ -182,11 +226,11 @@ def _group(cluster: Cluster, name: str) -> Group:
     raise NotFound(f"cluster {cluster.key} has no group {name[:255]!r} (it has: {names})")
 
 
-def _new_names(cluster: Cluster, group: str, count: int) -> list[str]:
+def _new_names(cluster: Cluster, group: Group, count: int) -> list[str]:
     """Names of the group's nodes with numbers after the highest; the group's name if it has none."""
-    names = [node.name for node in cluster.nodes if node.group == group]
+    names = [node.name for node in cluster.nodes if node.group == group.name]
     parts = [match.groups() for name in names if (match := _NUMBERED.fullmatch(name)) is not None]
-    stem = parts[0][0] if parts else group
+    stem = group.stem or (parts[0][0] if parts else group.name)
     taken = {node.name for node in cluster.nodes}
     number = max((int(digits) for base, digits in parts if base == stem and digits), default=-1)
     found: list[str] = []

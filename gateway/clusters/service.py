@@ -11,9 +11,16 @@ import msgspec
 from framework.core.messages import PendingReason
 from framework.model.errors import Conflict, NotFound
 from gateway.clusters.fleet import Fleet
-from gateway.clusters.model import Cluster, ClusterEvent, LaunchRequest
+from gateway.clusters.model import Cluster, ClusterEvent, Group, LaunchRequest
 from gateway.clusters.planning import Rules, check_request, check_specs, job_key
-from gateway.clusters.requests import new_cluster, ready, with_delete, with_resize, with_run
+from gateway.clusters.requests import (
+    new_cluster,
+    ready,
+    refused,
+    with_delete,
+    with_resize,
+    with_run,
+)
 from gateway.store import Store
 
 
@@ -63,8 +70,25 @@ class Clusters:
         self._engine.wake(created.cluster_id)
         return created
 
+    def refuse(self, request: LaunchRequest, step: str, reason: str, user: str = "") -> Cluster:
+        """Keeps a cluster that will not be made, so that its user sees what was asked for, and why not:
+        nothing of it is in use. ``step`` is what did not succeed.
+        """
+        job = job_key(self._cluster_name, request.owner, request.environment, request.job_name)
+        now = self._clock()
+        cluster = refused(new_cluster(request, job, user or request.owner, now, _new_id), step, reason)
+        with self._store.transaction():
+            created = self._store.clusters.create(cluster)
+            self._tell(created, f"refused: {reason}")
+        return created
+
     def resize(
-        self, cluster_id: str, add: Mapping[str, int], remove: Sequence[str] = (), user: str = ""
+        self,
+        cluster_id: str,
+        add: Mapping[str, int],
+        remove: Sequence[str] = (),
+        user: str = "",
+        groups: Sequence[Group] = (),
     ) -> Cluster:
         """Begins to add nodes, by group, and to remove others, by name. See :func:`with_resize`.
 
@@ -72,7 +96,7 @@ class Clusters:
         """
 
         def change(cluster: Cluster) -> Cluster:
-            changed = with_resize(cluster, add, remove, user, self._clock(), _new_id)
+            changed = with_resize(cluster, add, remove, user, self._clock(), _new_id, groups)
             check_specs(changed, {n.name: n for n in self._store.networks.list()}, self._rules)
             return changed
 
@@ -82,9 +106,12 @@ class Clusters:
         """Begins to have the provider do ``verb``; raises :class:`Conflict` if it is not ready."""
         return self._begin(cluster_id, lambda c: with_run(c, verb, user, self._clock(), _new_id))
 
-    def delete(self, cluster_id: str, user: str = "") -> Cluster:
-        """Begins the cluster's end, whatever is being done to it; does nothing if it has begun."""
-        return self._begin(cluster_id, lambda c: with_delete(c, user, self._clock(), _new_id))
+    def delete(self, cluster_id: str, user: str = "", force: bool = False) -> Cluster:
+        """Begins the cluster's end, whatever is being done to it; does nothing if it has begun.
+
+        ``force``: its provider is not asked, and not waited for, either.
+        """
+        return self._begin(cluster_id, lambda c: with_delete(c, user, self._clock(), _new_id, force))
 
     def restart_node(self, cluster_id: str, node_name: str, user: str = "") -> None:
         """Has a node run anew, with its addresses and its disks, whether or not it runs.
@@ -99,6 +126,10 @@ class Clusters:
         ready(cluster, "changed")
         self._fleet.restart(cluster.job, node.index, user or cluster.owner)
         self._tell(cluster, f"restarted by {user or cluster.owner}", node=node_name)
+
+    def wake(self, cluster_id: str) -> None:
+        """Has the engine look at a cluster: one launched within a transaction that is over now."""
+        self._engine.wake(cluster_id)
 
     def renew(self, cluster_id: str, lease_secs: float | None) -> Cluster:
         """Has the cluster's lease end ``lease_secs`` from now; None: never."""
@@ -130,9 +161,10 @@ class Clusters:
         version: str | None = None,
         project: str | None = None,
         include_gone: bool = True,
+        shared: bool = False,
     ) -> list[Cluster]:
         """See :meth:`gateway.store.clusters.ClusterStore.find`."""
-        return self._store.clusters.find(owner, product, version, project, include_gone)
+        return self._store.clusters.find(owner, product, version, project, include_gone, shared)
 
     def events(self, cluster_id: str, after: int = 0, limit: int = 1000) -> list[ClusterEvent]:
         """Returns what has happened, oldest first, from the number ``after`` on."""

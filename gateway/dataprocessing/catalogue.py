@@ -21,9 +21,10 @@ class Flavor(msgspec.Struct, frozen=True):
 class Image(msgspec.Struct, frozen=True):
     """A container image under the name and the UUID that clients know it by.
 
-    ``reference`` is what Docker calls it. ``username`` and ``tags``: as what it is registered for
-    everybody (None: it is not). ``size`` in bytes, minimums in GiB and MiB, times in seconds since the
-    epoch.
+    ``reference`` is what Docker calls it, "" for none: nodes are then plain processes of their agent.
+    ``keep_entrypoint``: what the image itself begins with stays the node's first process.
+    ``username`` and ``tags``: as what it is registered for everybody (None: it is not). ``size`` in
+    bytes, minimums in GiB and MiB, times in seconds since the epoch.
     """
 
     id: str
@@ -36,21 +37,36 @@ class Image(msgspec.Struct, frozen=True):
     min_ram: int = 0
     created_at: float = 0.0
     updated_at: float = 0.0
+    keep_entrypoint: bool = False
 
 
 class CloudNetwork(msgspec.Struct, frozen=True):
-    """One of the gateway's networks (``name``) under the UUID that clients know it by."""
+    """One of the gateway's networks (``name``) under the UUID that clients know it by.
+
+    ``attached`` False: it is only the network that every agent has anyway; nodes are given no address
+    and no interface for it. ``subnet`` in CIDR notation, "" where nobody knows it.
+    """
 
     id: str
     name: str
+    attached: bool = True
+    subnet: str = ""
 
 
 class Keypair(msgspec.Struct, frozen=True):
-    """A public key of a tenant, put into the nodes of its clusters."""
+    """A public key of a tenant, put into the nodes of its clusters.
+
+    ``user`` is who has brought it: all users of a tenant see and use the tenant's keys. ``public_key``
+    is one line as in an authorized_keys file. ``created_at`` in seconds since the epoch.
+    """
 
     name: str
     public_key: str
     tenant: str = ""
+    user: str = ""
+    fingerprint: str = ""
+    created_at: float = 0.0
+    id: str = ""
 
 
 class Catalogue(Protocol):
@@ -96,3 +112,7 @@ def image_of(catalogue: Catalogue, image_id: str) -> Image | None:
 
 def network_of(catalogue: Catalogue, network_id: str) -> CloudNetwork | None:
     return next((network for network in catalogue.networks() if network.id == network_id), None)
+
+
+def keypair_of(catalogue: Catalogue, tenant: str, name: str) -> Keypair | None:
+    return next((key for key in catalogue.keypairs(tenant) if key.name == name), None)

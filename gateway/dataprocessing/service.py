@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.clusters.service import Clusters
+from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue import Catalogue
+from gateway.dataprocessing.clusters import DataClusters
 from gateway.dataprocessing.images import ImageRegistry
 from gateway.dataprocessing.plugins_view import PluginShelf
-from gateway.dataprocessing.templates import ClustersInUse, ClusterTemplates, NodeGroupTemplates
+from gateway.dataprocessing.templates import ClusterTemplates, NodeGroupTemplates
 from gateway.dataprocessing.validation import Checks
 from gateway.plugins.loader import Plugins
 from gateway.store import Store
@@ -24,25 +27,30 @@ class DataProcessing:
     checks: Checks
     node_group_templates: NodeGroupTemplates
     cluster_templates: ClusterTemplates
+    clusters: DataClusters
 
 
 def data_processing(
     store: Store,
-    clusters: ClustersInUse,
+    clusters: Clusters,
     plugins: Plugins,
     catalogue: Catalogue,
     clock: Callable[[], float],
+    calls: PluginCalls | None = None,
 ) -> DataProcessing:
-    """``clock`` gives seconds since the epoch."""
+    """``clock`` gives seconds since the epoch; ``calls`` limits those of plugins."""
     shelf = PluginShelf(store, plugins, clock)
     images = ImageRegistry(store, catalogue, clock)
     checks = Checks(shelf, images, catalogue)
     groups = NodeGroupTemplates(store, clusters, checks, clock)
+    templates = ClusterTemplates(store, clusters, groups, checks, clock)
+    limited = calls or PluginCalls()
     return DataProcessing(
         catalogue=catalogue,
         plugins=shelf,
         images=images,
         checks=checks,
         node_group_templates=groups,
-        cluster_templates=ClusterTemplates(store, clusters, groups, checks, clock),
+        cluster_templates=templates,
+        clusters=DataClusters(store, clusters, templates, checks, images, catalogue, limited, clock),
     )

@@ -17,6 +17,12 @@ class NodeError(PluginError):
     code = "REMOTE_COMMAND_FAILED"
 
 
+class InvalidValue(PluginError):
+    """An option has been given a value that it cannot have."""
+
+    code = "INVALID_DATA"
+
+
 class InvalidComponentCount(PluginError):
     """There are too few or too many of a process. ``expected`` is in words: "1", "1 or more"."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, get_args
 
 import msgspec
 
 from framework.model.errors import GatewayError
 from gateway.plugins.exceptions import PluginError
-from gateway.plugins.spi import Plugin, missing
+from gateway.plugins.provisioning import Config, ConfigType, Scope
+from gateway.plugins.spi import Plugin, missing, needs, offers
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +61,11 @@ def load(found: Iterable[EntryPoint] | None = None) -> Plugins:
     """
     loaded: dict[str, Plugin] = {}
     broken: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for point in entry_points(group=GROUP) if found is None else found:
         why = None
+        if seen.setdefault(point.name, point.value) == point.value and point.name in {*loaded, *broken}:
+            continue  # the same one, found twice on the path
         if point.name in loaded or point.name in broken:
             why = f"two distributions offer it ({point.value} is one); uninstall one of them"
             loaded.pop(point.name, None)
@@ -91,17 +97,26 @@ def _load(point: EntryPoint) -> tuple[Plugin | None, str | None]:
 
 
 def _with_defaults(plugin: object) -> Plugin:
-    """Returns a plugin that was not derived from :class:`Plugin`, with what it leaves out."""
-    kind = type(plugin)
-    adapted: type[Plugin] = type(kind.__name__, (kind, Plugin), {})
-    made = adapted.__new__(adapted)
-    made.__dict__.update(vars(plugin))
-    return made
+    """Returns what calls a plugin that was not derived from :class:`Plugin`; what it does not offer
+    has the default, or is not offered either."""
+    methods = {name: _passed_on(getattr(plugin, name)) for name in needs() if offers(plugin, name)}
+    adapted: type[Plugin] = type(type(plugin).__name__, (Plugin,), methods)
+    return adapted()
+
+
+def _passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(adapted: Plugin, *arguments: Any, **named: Any) -> Any:
+        return method(*arguments, **named)
+
+    return call
 
 
 def check(plugin: Plugin) -> None:
     """Raises :class:`PluginError` for a plugin whose own words contradict each other."""
     versions = plugin.get_versions()
+    if isinstance(versions, str) or not all(isinstance(one, str) for one in versions):
+        raise PluginError(f"its versions are {versions!r:.100}, and should be a list of strings")
     if not versions:
         raise PluginError("it has no versions")
     for version in versions:
@@ -115,9 +130,20 @@ def check(plugin: Plugin) -> None:
                         f"and to {service}"
                     )
                 seen[process] = service
-        for config in plugin.get_configs(version):
-            if config.applicable_target not in (*services, "general"):
-                raise PluginError(
-                    f"version {version}: the option {config.name!r} is for "
-                    f"{config.applicable_target!r}, which is no service of it"
-                )
+        _check_configs(version, plugin.get_configs(version), services)
+
+
+def _check_configs(version: str, configs: Iterable[Config], services: Iterable[str]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for config in configs:
+        what = f"version {version}: the option {config.name!r}"
+        if config.applicable_target not in (*services, "general"):
+            raise PluginError(f"{what} is for {config.applicable_target!r}, which is no service of it")
+        if (config.applicable_target, config.name) in seen:
+            raise PluginError(f"{what} is there twice for {config.applicable_target}")
+        if config.scope not in get_args(Scope) or config.config_type not in get_args(ConfigType):
+            raise PluginError(
+                f"{what} has the scope {config.scope!r} and the type {config.config_type!r}; scopes "
+                f"are {', '.join(get_args(Scope))}, types {', '.join(get_args(ConfigType))}"
+            )
+        seen.add((config.applicable_target, config.name))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from executor.task import NodeFile
 from framework.model.errors import GatewayError
 from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.provider import Moment, Step, StepContext, StepFailed
+from gateway.plugins.channels import ssh_files
 from gateway.plugins.loader import Plugins
+from gateway.plugins.remote import Remote
 from gateway.plugins.spi import Plugin, offers
 from gateway.plugins.views import ClusterView, InstanceView, OpenRemote
 
@@ -19,13 +22,42 @@ STEP_SECS = 3600.0
 Act = Callable[[Plugin, ClusterView], None]
 
 
-class PluginProvider:
-    """Implements :class:`gateway.clusters.provider.Provider` for clusters whose provider is a plugin."""
+class Opener(Protocol):
+    """What is used of :class:`gateway.plugins.channels.Channels`."""
 
-    def __init__(self, plugins: Plugins, open_remote: OpenRemote, step_secs: float = STEP_SECS) -> None:
+    def __call__(
+        self, cluster: Cluster, node: NodeRecord, cancelled: Callable[[], bool] | None = None
+    ) -> Remote: ...
+
+
+class PluginProvider:
+    """Implements :class:`gateway.clusters.provider.Provider` for clusters whose provider is a plugin.
+
+    ``secret_of`` returns the secret of a cluster's SSH keys by the cluster's id, None if it has none.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        open_remote: Opener,
+        secret_of: Callable[[str], str | None],
+        step_secs: float = STEP_SECS,
+    ) -> None:
         self._plugins = plugins
         self._open = open_remote
+        self._secret_of = secret_of
         self._step_secs = step_secs
+
+    def files(self, cluster: Cluster, node: NodeRecord) -> Sequence[NodeFile]:
+        """Returns what lets the gateway and the cluster's user into the node over SSH."""
+        secret = self._secret_of(cluster.cluster_id)
+        if secret is None:
+            return ()
+        extra = next((group.extra for group in cluster.groups if group.name == node.group), {})
+        allowed, *others = ssh_files(secret, node, str(extra.get("image_username") or "root"))
+        more = str(cluster.extra.get("user_public_key") or "").strip()
+        text = f"{allowed.text}{more}\n" if more else allowed.text
+        return (msgspec.structs.replace(allowed, text=text), *others)
 
     def steps(self, cluster: Cluster, moment: Moment) -> Sequence[Step]:
         """Returns the plugin's calls for a moment; the names are what the API shows as steps."""
@@ -57,8 +89,8 @@ class PluginProvider:
 
     def _step(self, plugin: Plugin, name: str, act: Act) -> Step:
         def run(cluster: Cluster, context: StepContext) -> None:
-            def keep(extra: Mapping[str, Any]) -> None:
-                context.save(lambda stored: _with_extra(stored, extra))
+            def keep(part: Literal["extra", "info"], values: Mapping[str, Any]) -> None:
+                context.save(lambda stored: _with(stored, part, values))
 
             view = ClusterView(cluster, self._told(context), keep)
             try:
@@ -72,8 +104,8 @@ class PluginProvider:
         return Step(name, run, self._step_secs)
 
     def _told(self, context: StepContext) -> OpenRemote:
-        def open_remote(cluster: Cluster, node: NodeRecord) -> Any:
-            return self._open(cluster, node)
+        def open_remote(cluster: Cluster, node: NodeRecord) -> Remote:
+            return self._open(cluster, node, context.cancelled)
 
         return open_remote
 
@@ -83,7 +115,7 @@ def _named(view: ClusterView, names: Sequence[str]) -> list[InstanceView]:
     return [one for group in view.node_groups for one in group.instances if one.instance_name in wanted]
 
 
-def _with_extra(cluster: Cluster, extra: Mapping[str, Any]) -> Cluster:
-    """Returns the cluster with more of what its plugin has stored."""
-    kept = {**cluster.extra.get("extra", {}), **extra}
-    return msgspec.structs.replace(cluster, extra={**cluster.extra, "extra": kept})
+def _with(cluster: Cluster, part: str, values: Mapping[str, Any]) -> Cluster:
+    """Returns the cluster with more of what its plugin has stored, or shows."""
+    kept = {**cluster.extra.get(part, {}), **values}
+    return msgspec.structs.replace(cluster, extra={**cluster.extra, part: kept})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from gateway.plugins.exceptions import InvalidValue
+
 Scope = Literal["node", "cluster"]
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 ConfigType = Literal["string", "int", "bool", "dropdown"]
 
 
@@ -115,3 +119,36 @@ def merged(*layers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
         for target, values in layer.items():
             found.setdefault(target, {}).update(values)
     return found
+
+
+def settled(
+    configs: Iterable[Config], given: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Returns the value of each option by target and name: what is given, else the default, else None.
+
+    Numbers and truth values may be given as strings. Raises :class:`InvalidValue`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for config in configs:
+        value = given.get(config.applicable_target, {}).get(config.name)
+        of_target = found.setdefault(config.applicable_target, {})
+        of_target[config.name] = config.default_value if value is None else _typed(config, value)
+    return found
+
+
+def _typed(config: Config, value: Any) -> Any:
+    text = str(value).strip()
+    if config.config_type == "int" and not isinstance(value, bool) and _INTEGER.fullmatch(text):
+        return int(text)
+    if config.config_type == "bool" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    allowed = [one for one, _ in config.config_values or ()]
+    if config.config_type == "dropdown" and value in allowed:
+        return value
+    if config.config_type == "string" and isinstance(value, (str, int, float)):
+        return text.lower() if isinstance(value, bool) else str(value)
+    expected = {"int": "a whole number", "bool": "true or false", "string": "a text"}
+    raise InvalidValue(
+        f"the option {config.name!r} of {config.applicable_target} cannot be {value!r:.100}: it should "
+        f"be {expected.get(config.config_type) or 'one of ' + ', '.join(map(str, allowed))}"
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -16,6 +16,9 @@ import msgspec
 from gateway.plugins.exceptions import NodeError
 
 _TIMEOUT = 300.0
+_INSTALL_SECS = 1800.0
+# A file goes over in pieces of so many bytes; channels take 16 MiB at once.
+_PIECE = 8 * 1024 * 1024
 # How much of what a failed command has put out stands in the error.
 _TAIL = 2000
 
@@ -48,11 +51,14 @@ class Remote:
         self._name = name
         self._address = address
         self._user = user
+        self._sessions: dict[int, http.client.HTTPConnection] = {}
 
     def __enter__(self) -> Remote:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for port in list(self._sessions):
+            self.close_http_session(port)
         self._channel.close()
 
     # -- commands --
@@ -84,11 +90,14 @@ class Remote:
         what = f"on {self._name} the command {cmd[:200]!r} ended with code {ended.code}"
         return f"{what}: {said or '(no output)'}"
 
-    def _ask(self, cmd: str, run_as_root: bool = False) -> str:
-        ended = self._run(cmd, run_as_root, _TIMEOUT)
+    def _do(
+        self, cmd: str, run_as_root: bool = False, timeout: float = _TIMEOUT, stdin: bytes = b""
+    ) -> bytes:
+        """Returns what a command puts out; raises :class:`NodeError` if it fails."""
+        ended = self._run(cmd, run_as_root, timeout, stdin)
         if ended.code:
             raise NodeError(self._failure(cmd, ended))
-        return ended.stdout.decode(errors="replace")
+        return ended.stdout
 
     # -- files --
 
@@ -96,12 +105,7 @@ class Remote:
         self, remote_file: str, data: str | bytes, run_as_root: bool = False, timeout: float = _TIMEOUT
     ) -> None:
         """Writes a file; its directory is made."""
-        path = shlex.quote(remote_file)
-        command = f'mkdir -p "$(dirname {path})" && cat > {path}'
-        content = data.encode() if isinstance(data, str) else data
-        ended = self._run(command, run_as_root, timeout, content)
-        if ended.code:
-            raise NodeError(self._failure(command, ended))
+        self._put(remote_file, _bytes(data), run_as_root, timeout, append=False)
 
     def write_files_to(
         self, files: Mapping[str, str | bytes], run_as_root: bool = False, timeout: float = _TIMEOUT
@@ -112,86 +116,115 @@ class Remote:
     def read_file_from(
         self, remote_file: str, run_as_root: bool = False, timeout: float = _TIMEOUT
     ) -> str:
-        command = f"cat {shlex.quote(remote_file)}"
-        ended = self._run(command, run_as_root, timeout)
-        if ended.code:
-            raise NodeError(self._failure(command, ended))
-        return ended.stdout.decode(errors="replace")
+        return self._get(remote_file, run_as_root, timeout).decode(errors="replace")
 
-    def append_to_file(self, remote_file: str, data: str, run_as_root: bool = False) -> None:
-        path = shlex.quote(remote_file)
-        command = f'mkdir -p "$(dirname {path})" && cat >> {path}'
-        ended = self._run(command, run_as_root, _TIMEOUT, data.encode())
-        if ended.code:
-            raise NodeError(self._failure(command, ended))
+    def append_to_file(
+        self, remote_file: str, data: str, run_as_root: bool = False, timeout: float = _TIMEOUT
+    ) -> None:
+        self._put(remote_file, _bytes(data), run_as_root, timeout, append=True)
 
-    def append_to_files(self, files: Mapping[str, str], run_as_root: bool = False) -> None:
+    def append_to_files(
+        self, files: Mapping[str, str], run_as_root: bool = False, timeout: float = _TIMEOUT
+    ) -> None:
         for path, data in files.items():
-            self.append_to_file(path, data, run_as_root)
+            self.append_to_file(path, data, run_as_root, timeout)
 
-    def prepend_to_file(self, remote_file: str, data: str, run_as_root: bool = False) -> None:
-        text = self.read_file_from(remote_file, run_as_root)
-        self.write_file_to(remote_file, data + text, run_as_root)
+    def prepend_to_file(
+        self, remote_file: str, data: str, run_as_root: bool = False, timeout: float = _TIMEOUT
+    ) -> None:
+        self._edit(remote_file, lambda text: _bytes(data) + text, run_as_root, timeout)
 
     def replace_remote_string(
-        self, remote_file: str, old_str: str, new_str: str, run_as_root: bool = False
+        self,
+        remote_file: str,
+        old_str: str,
+        new_str: str,
+        timeout: float = _TIMEOUT,
+        run_as_root: bool = False,
     ) -> None:
         """Replaces every ``old_str`` of a file."""
-        text = self.read_file_from(remote_file, run_as_root)
-        self.write_file_to(remote_file, text.replace(old_str, new_str), run_as_root)
+        old, new = _bytes(old_str), _bytes(new_str)
+        self._edit(remote_file, lambda text: text.replace(old, new), run_as_root, timeout)
 
     def replace_remote_line(
-        self, remote_file: str, old_line_with_start_string: str, new_line: str, run_as_root: bool = False
+        self,
+        remote_file: str,
+        old_line_with_start_string: str,
+        new_line: str,
+        timeout: float = _TIMEOUT,
+        run_as_root: bool = False,
     ) -> None:
         """Replaces the lines that begin with a text."""
-        lines = self.read_file_from(remote_file, run_as_root).splitlines(keepends=True)
-        end = "" if new_line.endswith("\n") else "\n"
-        kept = [new_line + end if one.startswith(old_line_with_start_string) else one for one in lines]
-        self.write_file_to(remote_file, "".join(kept), run_as_root)
+        start, new = _bytes(old_line_with_start_string), _bytes(new_line).removesuffix(b"\n") + b"\n"
+
+        def edit(text: bytes) -> bytes:
+            lines = text.splitlines(keepends=True)
+            return b"".join(new if line.startswith(start) else line for line in lines)
+
+        self._edit(remote_file, edit, run_as_root, timeout)
+
+    def _edit(
+        self, path: str, change: Callable[[bytes], bytes], run_as_root: bool, timeout: float
+    ) -> None:
+        changed = change(self._get(path, run_as_root, timeout))
+        self._put(path, changed, run_as_root, timeout, append=False)
+
+    def _get(self, path: str, run_as_root: bool, timeout: float) -> bytes:
+        return self._do(f"cat {shlex.quote(path)}", run_as_root, timeout)
+
+    def _put(self, path: str, data: bytes, run_as_root: bool, timeout: float, append: bool) -> None:
+        where = shlex.quote(path)
+        pieces = [data[at : at + _PIECE] for at in range(0, len(data), _PIECE)] or [b""]
+        for number, piece in enumerate(pieces):
+            sign = ">>" if append or number else ">"
+            self._do(f'mkdir -p "$(dirname {where})" && cat {sign} {where}', run_as_root, timeout, piece)
 
     # -- the system --
 
     def get_os_distrib(self) -> str:
         """Returns the distribution's id in lower case: debian, ubuntu, alpine."""
-        return self._ask('. /etc/os-release && printf %s "$ID"').strip().lower()
+        return self._do('. /etc/os-release && printf %s "$ID"').decode().strip().lower()
 
     def get_os_version(self) -> str:
-        return self._ask('. /etc/os-release && printf %s "${VERSION_ID:-}"').strip()
+        return self._do('. /etc/os-release && printf %s "${VERSION_ID:-}"').decode().strip()
 
-    def update_repository(self, run_as_root: bool = True) -> None:
-        self._ask(self._packages({"apt": "apt-get -qq update", "yum": "yum -q makecache"}), run_as_root)
+    def update_repository(self, timeout: float = _INSTALL_SECS) -> None:
+        """Reads again what packages there are."""
+        self._do(self._packages("apt-get -qq update", "yum -q makecache"), True, timeout)
 
-    def install_packages(self, packages: Sequence[str], timeout: float = 1800.0) -> None:
+    def install_packages(self, packages: Sequence[str], timeout: float = _INSTALL_SECS) -> None:
         """Installs packages with the distribution's own tool."""
-        names = " ".join(shlex.quote(name) for name in packages)
-        command = self._packages(
-            {
-                "apt": f"DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {names}",
-                "yum": f"yum -q -y install {names}",
-            }
-        )
-        ended = self._run(command, True, timeout)
-        if ended.code:
-            raise NodeError(self._failure(command, ended))
+        names = shlex.join(packages)
+        apt = f"DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {names}"
+        self._do(self._packages(apt, f"yum -q -y install {names}"), True, timeout)
 
-    def _packages(self, by_tool: Mapping[str, str]) -> str:
+    def _packages(self, apt: str, yum: str) -> str:
         distribution = self.get_os_distrib()
         if distribution in ("debian", "ubuntu"):
-            return by_tool["apt"]
+            return apt
         if distribution in ("centos", "rhel", "fedora", "rocky", "almalinux"):
-            return by_tool["yum"]
+            return yum
         raise NodeError(
-            f"on {self._name} no packages can be installed: it runs {distribution or 'what?'}"
+            f"on {self._name} no packages can be installed: its system is {distribution or 'unknown'}"
         )
 
     # -- HTTP --
 
     def get_http_client(self, port: int, timeout: float = 30.0) -> http.client.HTTPConnection:
-        """Returns a connection to a port of the node; :meth:`close_http_session` ends it."""
+        """Returns a connection to a port of the node, the same each time until it is closed."""
         if self._address is None:
             raise NodeError(f"{self._name} has no address that its port {port} could be reached at")
-        return http.client.HTTPConnection(self._address, port, timeout=timeout)
+        if port not in self._sessions:
+            made = http.client.HTTPConnection(self._address, port, timeout=timeout)
+            self._sessions[port] = made
+        return self._sessions[port]
 
-    @staticmethod
-    def close_http_session(connection: http.client.HTTPConnection) -> None:
-        connection.close()
+    def close_http_session(self, port: int) -> None:
+        """Closes the connection to a port, if there is one."""
+        session = self._sessions.pop(port, None)
+        if session is not None:
+            session.close()
+
+
+def _bytes(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else data

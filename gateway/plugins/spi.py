@@ -191,9 +191,17 @@ def needs() -> dict[str, Need]:
 
 
 def offers(plugin: object, method: str) -> bool:
-    """Whether the plugin has a method of its own (an inherited stub does not count)."""
-    own = getattr(type(plugin), method, None)
-    return own is not None and own is not getattr(Plugin, method, None)
+    """Whether the plugin has a method of its own.
+
+    An inherited stub does not count, nor does one that is marked as Sahara's interface marks what a
+    plugin does not implement.
+    """
+    own = getattr(plugin, method, None)
+    if not callable(own):
+        return False
+    function = getattr(own, "__func__", own)
+    stub = getattr(function, "__not_implemented__", False)
+    return not stub and function is not getattr(Plugin, method, None)
 
 
 def missing(plugin: object) -> tuple[str, ...]:

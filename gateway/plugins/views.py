@@ -8,13 +8,16 @@ of its groups, in the shape that :mod:`gateway.dataprocessing.launching` gives i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from gateway.clusters.model import Cluster, Group, NodeRecord
+from gateway.clusters.planning import hostname
 from gateway.plugins.provisioning import merged
 from gateway.plugins.remote import Remote
 
 OpenRemote = Callable[[Cluster, NodeRecord], Remote]
+# Adds values to a part of the cluster's ``extra``: what its plugin has stored, what it shows.
+Keep = Callable[[Literal["extra", "info"], Mapping[str, Any]], None]
 # Where volumes are mounted if nothing else is said.
 MOUNT_PREFIX = "/volumes/disk"
 
@@ -23,15 +26,16 @@ class Frozen(Mapping[str, Any]):
     """A mapping whose keys are attributes, too; nested mappings and lists come out frozen."""
 
     __slots__ = ("_fields",)
+    _fields: dict[str, Any]
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         object.__setattr__(self, "_fields", {name: freeze(value) for name, value in fields.items()})
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self._fields[name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}") from None
+        # One that is being copied has no fields yet.
+        if name == "_fields" or name not in self._fields:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return self._fields[name]
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is read-only: {name!r} cannot be set")
@@ -47,6 +51,9 @@ class Frozen(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._fields)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._fields.items()))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.to_dict()!r})"
@@ -78,6 +85,9 @@ class InstanceView(Frozen):
     """A node. ``management_ip`` is where the gateway, ``internal_ip`` where other nodes reach it."""
 
     __slots__ = ("_node", "_open", "node_group")
+    _node: NodeRecord
+    _open: OpenRemote
+    node_group: NodeGroupView
 
     def __init__(self, node: NodeRecord, node_group: NodeGroupView, open_remote: OpenRemote) -> None:
         object.__setattr__(self, "_node", node)
@@ -101,14 +111,15 @@ class InstanceView(Frozen):
 
     @property
     def record(self) -> NodeRecord:
-        return self._node  # type: ignore[no-any-return]  # a slot of a class without annotations
+        return self._node
 
     def hostname(self) -> str:
-        return str(self.instance_name)
+        """Returns the name that every node of the cluster resolves."""
+        return hostname(self._node.name)
 
     def fqdn(self) -> str:
         domain = self.node_group.cluster.domain_name
-        return f"{self.instance_name}.{domain}" if domain else str(self.instance_name)
+        return f"{self.hostname()}.{domain}" if domain else self.hostname()
 
     def get_ip_or_dns_name(self) -> str:
         return str(self.management_ip or self.instance_name)
@@ -119,18 +130,25 @@ class InstanceView(Frozen):
 
     def remote(self) -> Remote:
         """Returns what runs commands on it; to be used in a ``with`` statement."""
-        return self._open(self.node_group.cluster.record, self._node)  # type: ignore[no-any-return]
+        return self._open(self.node_group.cluster.record, self._node)
 
 
 class NodeGroupView(Frozen):
-    """Nodes that are alike."""
+    """Nodes that are alike. ``flavor``: what each of them has, as ``vcpus``, ``ram`` (MiB), ``disk``
+    (GiB)."""
 
-    __slots__ = ("cluster", "instances")
+    __slots__ = ("cluster", "flavor", "instances")
+    cluster: ClusterView
+    flavor: Frozen
+    instances: tuple[InstanceView, ...]
 
     def __init__(
         self, group: Group, nodes: list[NodeRecord], cluster: ClusterView, open_remote: OpenRemote
     ) -> None:
         object.__setattr__(self, "cluster", cluster)
+        spec = group.spec
+        flavor = {"vcpus": spec.cpus, "ram": spec.mem_mb, "disk": spec.disk_mb / 1024}
+        object.__setattr__(self, "flavor", Frozen(flavor))
         fields = {
             "volume_mount_prefix": MOUNT_PREFIX,
             "volumes_per_node": 0,
@@ -166,15 +184,19 @@ class NodeGroupView(Frozen):
 
 
 class ClusterView(Frozen):
-    """A cluster. ``extra`` is what the plugin has stored; :meth:`keep` stores more."""
+    """A cluster. ``extra`` is what the plugin has stored, ``info`` what it shows: :meth:`keep` and
+    :meth:`show` add to them."""
 
     __slots__ = ("_keep", "node_groups", "record")
+    _keep: Keep | None
+    node_groups: tuple[NodeGroupView, ...]
+    record: Cluster
 
     def __init__(
         self,
         cluster: Cluster,
         open_remote: OpenRemote,
-        keep: Callable[[Mapping[str, Any]], None] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         object.__setattr__(self, "record", cluster)
         object.__setattr__(self, "_keep", keep)
@@ -212,9 +234,19 @@ class ClusterView(Frozen):
 
         Raises ``ValueError`` where nothing can be stored yet: while a cluster is being validated.
         """
+        self._add("extra", extra)
+
+    def show(self, info: Mapping[str, Mapping[str, str]]) -> None:
+        """Shows the user where the cluster's services are: ``{"HDFS": {"Web UI": "http://…"}}``.
+
+        Raises what :meth:`keep` raises.
+        """
+        self._add("info", info)
+
+    def _add(self, part: Literal["extra", "info"], values: Mapping[str, Any]) -> None:
         if self._keep is None:
             raise ValueError("a cluster that is being validated has no record yet")
-        self._keep(extra)
+        self._keep(part, thaw(freeze(values)))
 
     def instances_with(self, process: str) -> list[InstanceView]:
         """Returns the instances that run ``process``."""

@@ -102,16 +102,24 @@ class ClusterStore:
         version: str | None = None,
         project: str | None = None,
         include_gone: bool = True,
+        shared: bool = False,
+        name: str | None = None,
     ) -> list[Cluster]:
-        """Returns the clusters of an owner, a product …, oldest first."""
+        """Returns the clusters of an owner, a product …, oldest first.
+
+        ``shared``: besides a project's own also those that others share.
+        """
         table = tables.clusters
         wanted = {
             table.c.owner: owner,
             table.c.product: product,
             table.c.version: version,
-            table.c.project: project,
+            table.c.name: name,
         }
         conditions = [column == value for column, value in wanted.items() if value is not None]
+        if project is not None:
+            mine = table.c.project == project
+            conditions.append(sa.or_(mine, table.c.shared) if shared else mine)
         if not include_gone:
             conditions.append(table.c.phase != Phase.DELETED.value)
         found = self._find(*conditions)
@@ -222,6 +230,8 @@ def _row(cluster: Cluster) -> dict[str, Any]:
         "project": cluster.project,
         "product": name,
         "version": version,
+        "name": cluster.name,
+        "shared": cluster.shared,
         "phase": cluster.phase.value,
         "busy": cluster.is_busy or (cluster.deleting and not cluster.is_gone),
         "expires_at": cluster.expires_at,

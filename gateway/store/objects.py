@@ -12,7 +12,15 @@ from framework.model.errors import Conflict, NotFound
 from gateway.store import tables
 from gateway.store.sessions import Session, Sessions
 
-Kind = Literal["node-group-template", "cluster-template", "image", "flavor", "keypair", "plugin-labels"]
+Kind = Literal[
+    "node-group-template",
+    "cluster-template",
+    "image",
+    "flavor",
+    "offered-image",
+    "keypair",
+    "plugin-labels",
+]
 
 
 class Object(msgspec.Struct, frozen=True):

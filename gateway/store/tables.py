@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -53,6 +54,9 @@ clusters = Table(
     _column("product", _SHORT),
     _column("version", _SHORT),
     _column("phase", String(40)),
+    Column("name", _SHORT, nullable=False, server_default=""),
+    # Whether other projects see it, too.
+    Column("shared", Boolean(), nullable=False, server_default=false()),
     # Whether the engine has something to do with it.
     _column("busy", Boolean()),
     Column("expires_at", Float()),
@@ -63,6 +67,7 @@ Index("gateway_clusters_by_key", clusters.c.key, unique=True)
 Index("gateway_clusters_by_job", clusters.c.job, unique=True)
 Index("gateway_clusters_by_owner", clusters.c.owner)
 Index("gateway_clusters_by_product", clusters.c.product, clusters.c.version)
+Index("gateway_clusters_by_project", clusters.c.project, clusters.c.name)
 events = Table(
     "gateway_events",
     metadata,

@@ -1,15 +1,15 @@
-"""``python -m tests.images [PRODUCT …]`` makes the images of these products, or of all."""
+"""``python -m tests.images [NAME …]`` makes the images of these products and plugins, or of all."""
 
 from __future__ import annotations
 
 import sys
 
-from tests.images.build import NoImage, image, names
+from tests.images.build import NoImage, folders, image
 
 
 def main(wanted: list[str]) -> int:
     failed = False
-    for name in wanted or names():
+    for name in wanted or folders():
         try:
             image(name)
         except NoImage as error:

@@ -1,8 +1,10 @@
-"""The images of the shipped products, made from their Dockerfiles where no registry is at hand.
+"""The images of shipped products and plugins, made from their Dockerfiles where there is no registry.
 
 The Dockerfiles begin with ``ARG BASE=debian:…-slim``: here the base is made from the packages of this
 host's Debian, from where its apt is told to fetch them. Each image stays in the Docker daemon under a
 tag that names the hash of what it was made from: it is made once, and again when that has changed.
+What a folder's ``requirements.txt`` names is fetched with pip, as this host has it set up, into the
+``packages`` of what is built.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +24,9 @@ from pathlib import Path
 import docker
 import docker.errors
 
-PRODUCTS = Path(__file__).resolve().parent.parent.parent / "products"
+ROOT = Path(__file__).resolve().parent.parent.parent
+PRODUCTS = ROOT / "products"
+PLUGINS = ROOT / "gateway" / "plugins"
 BUILD_SECS = 1800
 _UNSEEN = ("doc", "man", "locale", "info")
 
@@ -29,22 +35,27 @@ class NoImage(RuntimeError):
     """An image could not be made; the last words of what was to make it."""
 
 
-def names() -> list[str]:
-    """The products that have a Dockerfile, in the order of their names."""
-    return sorted(path.parent.name for path in PRODUCTS.glob("*/Dockerfile"))
+def folders() -> dict[str, Path]:
+    """The folder with the Dockerfile of each product and plugin that has one, by its name."""
+    found = {path.parent.name: path.parent for path in PRODUCTS.glob("*/Dockerfile")}
+    for path in PLUGINS.glob("*/image/Dockerfile"):
+        found[path.parent.parent.name] = path.parent
+    return dict(sorted(found.items()))
 
 
 def tag_of(name: str) -> str:
-    """Returns the tag of a product's image: it changes with its folder, and with the base."""
+    """Returns the tag of an image: it changes with its folder, and with the base."""
     digest = hashlib.sha256(_base_tag().encode())
-    for path in sorted(p for p in (PRODUCTS / name).rglob("*") if p.is_file()):
-        if path.name == "Dockerfile" or path.parent.name == "image":
-            digest.update(path.relative_to(PRODUCTS).as_posix().encode() + b"\0" + path.read_bytes())
+    folder = folders()[name]
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.parent.name == "image" or path.name == "Dockerfile":
+            part = path.relative_to(folder.parent).as_posix()
+            digest.update(part.encode() + b"\0" + path.read_bytes())
     return f"mesos-gateway/test-{name}:{digest.hexdigest()[:16]}"
 
 
 def image(name: str) -> str:
-    """Makes the image of a product, unless it is there, and returns its tag.
+    """Makes the image of a product or plugin, unless it is there, and returns its tag.
 
     One that another process is making is waited for. Raises :class:`NoImage`.
     """
@@ -156,11 +167,34 @@ def _import_base(client: docker.DockerClient, tag: str) -> None:
 
 
 def _build(client: docker.DockerClient, tag: str, name: str, base: str) -> None:
-    try:
-        # The builder's network is this host's, and with it the way to where the packages are.
-        client.images.build(
-            path=str(PRODUCTS / name), tag=tag, buildargs={"BASE": base}, network_mode="host", rm=True
-        )
-    except docker.errors.BuildError as error:
-        words = "".join(str(line.get("stream", line.get("error", ""))) for line in error.build_log)
-        raise NoImage(f"no {tag}: {words[-2000:]}") from error
+    folder = folders()[name]
+    with contextlib.ExitStack() as stack:
+        if (folder / "requirements.txt").exists():
+            context = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            shutil.copytree(folder, context, dirs_exist_ok=True)
+            _fetch(context, tag)
+            folder = context
+        try:
+            # The builder's network is this host's, and with it the way to where the packages are.
+            client.images.build(
+                path=str(folder), tag=tag, buildargs={"BASE": base}, network_mode="host", rm=True
+            )
+        except docker.errors.BuildError as error:
+            words = "".join(str(line.get("stream", line.get("error", ""))) for line in error.build_log)
+            raise NoImage(f"no {tag}: {words[-2000:]}") from error
+
+
+def _fetch(context: Path, tag: str) -> None:
+    """Puts what requirements.txt names into ``packages``, as it was released."""
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"),
+            *("--requirement", str(context / "requirements.txt"), "--dest", str(context / "packages")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECS,
+        check=False,
+    )
+    if run.returncode != 0:
+        raise NoImage(f"no {tag}: {run.stderr[-2000:]}")

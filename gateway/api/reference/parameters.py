@@ -67,6 +67,14 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "plugin": ("only what this plugin offers", text()),
     "version": ("only what this version of a plugin offers", text()),
     "hints": ("with what can be configured", _FLAG),
+    "status": ("only those with this status", text()),
+    "default_image_id": ("only those with this image", text()),
+    "cluster_template_id": ("only those made from this template", text()),
+    "user_keypair_id": ("only those with this keypair", text()),
+    "neutron_management_network": ("only those in this network", text()),
+    "is_transient": ("only those that are, or are not", _FLAG),
+    "show_progress": ("with what has happened in steps that have not ended, or not well", _FLAG),
+    "force": ("whatever its plugin says to that, or does not say", _FLAG),
     "live": ("only whether the process answers", _FLAG),
 }
 

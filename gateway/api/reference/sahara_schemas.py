@@ -20,11 +20,11 @@ from gateway.dataprocessing import schemas
 
 _MOMENT = text("UTC", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}$")
 _ZULU = text("UTC", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")
-_TIMES = {"created_at": nullable(_MOMENT), "updated_at": nullable(_MOMENT)}
+TIMES = {"created_at": nullable(_MOMENT), "updated_at": nullable(_MOMENT)}
 _TEXT = nullable(text())
 _FLAG = nullable(FLAG)
 _NUMBER = nullable(integer())
-_MARKERS = record(prev=_TEXT, next=_TEXT)
+MARKERS = record(prev=_TEXT, next=_TEXT)
 _LABELS = {
     "type": "object",
     "additionalProperties": record(status=FLAG, mutable=FLAG, description=text()),
@@ -63,7 +63,7 @@ _IMAGE = record(
     created=_ZULU,
     updated=_ZULU,
 )
-_GROUP_FIELDS: dict[str, Schema] = {
+GROUP_FIELDS: dict[str, Schema] = {
     "flavor_id": text(),
     "node_processes": listed(text()),
     "node_configs": nullable(MAP),
@@ -96,17 +96,17 @@ _TEMPLATE: dict[str, Schema] = {
     "is_public": FLAG,
     "is_protected": FLAG,
     "is_default": FLAG,
-    **_TIMES,
+    **TIMES,
 }
 _GROUP = record(
     id=text(),
     name=text(),
     count=integer(minimum=0),
     node_group_template_id=_TEXT,
-    **_TIMES,
-    **_GROUP_FIELDS,
+    **TIMES,
+    **GROUP_FIELDS,
 )
-_NODE_GROUP_TEMPLATE = record(**_TEMPLATE, **_GROUP_FIELDS)
+_NODE_GROUP_TEMPLATE = record(**_TEMPLATE, **GROUP_FIELDS)
 _CLUSTER_TEMPLATE = record(
     **_TEMPLATE,
     cluster_configs=nullable(MAP),
@@ -120,7 +120,7 @@ _CLUSTER_TEMPLATE = record(
 )
 
 
-def _asked(schema: schemas.Schema) -> Schema:
+def asked(schema: schemas.Schema) -> Schema:
     """Returns the schema of a request; the formats are of the checks' own and say what they mean."""
     found: dict[str, Any] = dict(schema)
     return found
@@ -153,24 +153,24 @@ SAHARA_SCHEMAS: dict[str, Schema] = {
             configs=listed(_CONFIG),
         )
     ),
-    "SaharaPluginLabels": _asked(schemas.PLUGIN_LABELS),
+    "SaharaPluginLabels": asked(schemas.PLUGIN_LABELS),
     "SaharaImages": record(images=listed(_IMAGE)),
     "SaharaImage": record(image=_IMAGE),
-    "SaharaRegistration": _asked(schemas.IMAGE),
-    "SaharaTags": _asked(schemas.TAGS),
+    "SaharaRegistration": asked(schemas.IMAGE),
+    "SaharaTags": asked(schemas.TAGS),
     "SaharaNodeGroupTemplates": without(
         ("markers",),
-        record(node_group_templates=listed(_NODE_GROUP_TEMPLATE), markers=_MARKERS),
+        record(node_group_templates=listed(_NODE_GROUP_TEMPLATE), markers=MARKERS),
     ),
     "SaharaNodeGroupTemplate": record(node_group_template=_NODE_GROUP_TEMPLATE),
-    "SaharaNodeGroupTemplateDefinition": _asked(schemas.NODE_GROUP_TEMPLATE),
-    "SaharaNodeGroupTemplateChange": _asked(schemas.NODE_GROUP_TEMPLATE_CHANGE),
+    "SaharaNodeGroupTemplateDefinition": asked(schemas.NODE_GROUP_TEMPLATE),
+    "SaharaNodeGroupTemplateChange": asked(schemas.NODE_GROUP_TEMPLATE_CHANGE),
     "SaharaClusterTemplates": without(
-        ("markers",), record(cluster_templates=listed(_CLUSTER_TEMPLATE), markers=_MARKERS)
+        ("markers",), record(cluster_templates=listed(_CLUSTER_TEMPLATE), markers=MARKERS)
     ),
     "SaharaClusterTemplate": record(cluster_template=_CLUSTER_TEMPLATE),
-    "SaharaClusterTemplateDefinition": _asked(schemas.CLUSTER_TEMPLATE),
-    "SaharaClusterTemplateChange": _asked(schemas.CLUSTER_TEMPLATE_CHANGE),
+    "SaharaClusterTemplateDefinition": asked(schemas.CLUSTER_TEMPLATE),
+    "SaharaClusterTemplateChange": asked(schemas.CLUSTER_TEMPLATE_CHANGE),
     "SaharaExport": {
         "description": "a template without what is its own; {name} is to be filled in",
         "type": "object",

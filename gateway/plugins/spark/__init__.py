@@ -1,0 +1,1 @@
+"""Apache Spark as a standalone cluster: one master, workers, no Hadoop."""

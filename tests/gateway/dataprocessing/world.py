@@ -1,0 +1,141 @@
+"""Data clusters with an engine, and a scheduler of the tests' own that moves everything on by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+
+from framework.model.errors import Unavailable
+from gateway.clusters import keys
+from gateway.clusters.course import Limits
+from gateway.clusters.engine import Engine
+from gateway.clusters.model import Cluster, NodeRecord
+from gateway.clusters.networks import Network, expand
+from gateway.clusters.planning import Rules
+from gateway.clusters.service import Clusters
+from gateway.dataprocessing.calls import PluginCalls
+from gateway.dataprocessing.catalogue import CloudNetwork, FixedCatalogue, Flavor, Image, Keypair
+from gateway.dataprocessing.service import data_processing
+from gateway.dataprocessing.status import status_of
+from gateway.dataprocessing.verification import Verifier, verification_of
+from gateway.plugins import loader
+from gateway.plugins.loader import Plugins
+from gateway.plugins.provider import PluginProvider
+from gateway.plugins.remote import Remote
+from gateway.store import Store
+from tests.gateway.clusters.doubles import MemoryFleet
+
+TENANT = "52778b7b79264c1397bd1e4486f41e35"
+OTHER = "98c7a399e3be408aab60037603909d94"
+IMAGE_ID = "aaaaaaaa-0000-0000-0000-000000000001"
+PLAIN_ID = "aaaaaaaa-0000-0000-0000-000000000002"
+NETWORK = "11111111-2222-3333-4444-555555555555"
+FAKE = EntryPoint("fake", "gateway.plugins.fake.plugin:FakePlugin", loader.GROUP)
+PATIENCE = 60.0
+
+CATALOGUE = FixedCatalogue(
+    (Flavor("42", "m1.nano", 0.1, 64, 0), Flavor("2", "m1.small", 1, 2048, 20)),
+    (
+        Image(IMAGE_ID, "cirros-fake", username="cirros", tags=("fake", "0.1")),
+        Image(PLAIN_ID, "plain"),
+    ),
+    (CloudNetwork(NETWORK, "private"),),
+    (Keypair("demo-key", "ssh-ed25519 AAAAuser demo", TENANT),),
+)
+
+
+class World:
+    """``data`` is what the API works with. ``fleet.full``, ``fleet.failing`` … are the scheduler's."""
+
+    def __init__(
+        self,
+        store: Store,
+        plugins: Plugins | None = None,
+        catalogue: FixedCatalogue = CATALOGUE,
+        plugin_secs: float = 20.0,
+    ) -> None:
+        self.store = store
+        self.fleet = MemoryFleet(time.time)
+        self.plugins = plugins or loader.load([FAKE])
+        assert not self.plugins.broken
+        provider = PluginProvider(self.plugins, _unreachable, self._secret)
+        self.engine = Engine(
+            store,
+            self.fleet,
+            {"plugin": provider},
+            Rules(),
+            time.time,
+            cluster_name="devcluster",
+            limits=Limits(place_secs=10.0),
+            tick_secs=0.5,
+            cancel_secs=1.0,
+            write_hosts=lambda node, text: None,
+        )
+        self.clusters = Clusters(store, self.engine, self.fleet, Rules(), "devcluster", time.time)
+        calls = PluginCalls(plugin_secs)
+        self.data = data_processing(store, self.clusters, self.plugins, catalogue, time.time, calls)
+        self.verifier = Verifier(store, self.plugins, _unreachable, calls, lambda: 1, time.time)
+        store.networks.define(Network("private", "10.0.0.0/16", expand(["10.0.0.2-10.0.0.200"])))
+        self._stopping = threading.Event()
+        self._mover = threading.Thread(target=self._move, daemon=True)
+
+    def start(self) -> None:
+        self.engine.start()
+        self.verifier.start()
+        self._mover.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._mover.ident is not None:
+            self._mover.join(5)
+        self.verifier.stop()
+        self.engine.stop()
+
+    def _move(self) -> None:
+        while not self._stopping.wait(0.01):
+            self.fleet.settle()
+
+    def _secret(self, cluster_id: str) -> str | None:
+        return self.store.secrets.get(cluster_id, keys.SECRET)
+
+    # -- what tests ask -----------------------------------------------------------------------------
+
+    def wait(self, cluster: Cluster | str, until: Callable[[Cluster], bool]) -> Cluster:
+        """Waits until a cluster is as wanted, and returns it."""
+        cluster_id = cluster if isinstance(cluster, str) else cluster.cluster_id
+        deadline = time.monotonic() + PATIENCE
+        while not until(now := self.store.clusters.get(cluster_id)):
+            story = [f"{e.step or e.node}: {e.text}" for e in self.store.events.read(cluster_id)]
+            assert time.monotonic() < deadline, (status_of(now), now.reason, story[-20:])
+            time.sleep(0.01)
+        return now
+
+    def active(self, cluster: Cluster | str) -> Cluster:
+        """Waits until a cluster is active, and verified."""
+        return self.wait(
+            cluster,
+            lambda c: status_of(c) == "Active" and not c.extra.get("verification_due") and _is_seen(c),
+        )
+
+    def gone(self, cluster: Cluster | str) -> Cluster:
+        return self.wait(cluster, lambda c: c.is_gone)
+
+    def nothing_left(self, cluster: Cluster) -> bool:
+        return (
+            self.fleet.names(cluster.job) == []
+            and self.store.networks.of(cluster.cluster_id) == []
+            and self.store.secrets.names(cluster.cluster_id) == []
+        )
+
+
+def _is_seen(cluster: Cluster) -> bool:
+    seen = verification_of(cluster)
+    return seen is not None and seen.status != "CHECKING"
+
+
+def _unreachable(
+    cluster: Cluster, node: NodeRecord, cancelled: Callable[[], bool] | None = None
+) -> Remote:
+    raise Unavailable("the tests' nodes run nothing")
