@@ -1,4 +1,4 @@
-"""Every route of the data clusters API with every kind of bad input: a 4xx in its words, nothing done."""
+"""Every route of the data clusters API with all kinds of bad input: a 4xx in its words, nothing done."""
 
 from __future__ import annotations
 
