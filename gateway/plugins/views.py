@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Self
 
 from gateway.clusters.model import Cluster, Group, NodeRecord
-from gateway.clusters.planning import hostname
 from gateway.plugins.provisioning import merged
 from gateway.plugins.remote import Remote
 
@@ -121,7 +120,7 @@ class InstanceView(Frozen):
 
     def hostname(self) -> str:
         """Returns the name that every node of the cluster resolves."""
-        return hostname(self._node.name)
+        return str(self._node.name)
 
     def fqdn(self) -> str:
         domain = self.node_group.cluster.domain_name
