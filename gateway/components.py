@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from framework.local.options import DISK_PATH
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
 from framework.mesos.masters import ZooKeeperUrl
-from framework.model.errors import Invalid
+from framework.model.errors import GatewayError, Invalid
 from framework.replica import Replica
 from framework.service import SchedulerService, make_scheduler
 from framework.storage import Storage
@@ -69,6 +70,8 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     limits = Limits(source_bytes=min(Limits().source_bytes, options.max_body))
     processes = options.parallel if mode == "process" else min(options.parallel, os.cpu_count() or 1)
     workers = stack.enter_context(evaluation_workers(processes, limits))
+    # Meanwhile the rest starts: the first configuration or template need not wait for the imports.
+    threading.Thread(target=_warm, args=(workers,), name="warming", daemon=True).start()
     commands = stack.enter_context(
         WorkerProcesses(options.parallel, preload=[CommandBackend.__module__])
     )
@@ -117,6 +120,12 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
         max_body=options.max_body,
         legacy_status=options.legacy_status,
     )
+
+
+def _warm(workers: WorkerProcesses) -> None:
+    # Whoever needs a worker is told what is wrong; here it may also be that the gateway stops.
+    with contextlib.suppress(GatewayError):
+        workers.warm()
 
 
 def _access(options: Options, term: Term | None, stack: contextlib.ExitStack) -> Access:

@@ -36,6 +36,11 @@ def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
 
 
+def children(pid: int) -> list[int]:
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for text in lists for child in text.split()]
+
+
 @pytest.fixture
 def aurora(tmp_path: Path) -> Aurora:
     return Aurora(tmp_path)
@@ -52,6 +57,18 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, aurora: Aurora, number: signa
         assert server.process.wait(10) == 0
     finally:
         server.stop()
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_what_evaluates_is_there_before_anybody_asks(tmp_path: Path, aurora: Aurora) -> None:
+    server = start(external(tmp_path), tmp_path)
+    try:
+        # What workers are forked from, and the first of them.
+        eventually(lambda: children(server.process.pid), bool)
+        (nursery,) = children(server.process.pid)
+        eventually(lambda: children(nursery), bool)
+    finally:
+        assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
 
 
