@@ -51,6 +51,9 @@ def _config(config: TaskConfig) -> dict[str, Any]:
     fields["metadata"] = dict(config.metadata)
     fields["task_links"] = dict(config.task_links)
     fields["executor_data"] = json.loads(config.executor_data)
+    if config.node is not None:
+        # The files of a node hold its host key, which is nobody's to read.
+        fields["node"]["files"] = [file.path for file in config.node.files]
     return fields
 
 

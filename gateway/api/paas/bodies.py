@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from framework.core.messages import PendingReason
-from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, Service
+from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, NodeStatus, Service
 from gateway.clusters.products import Product
 from gateway.clusters.projection import phase_words
 from gateway.errors import Problem
@@ -125,14 +125,18 @@ def _operation(value: Cluster) -> dict[str, Any] | None:
 
 
 def node(value: NodeRecord, dn: str) -> dict[str, Any]:
-    """``disks`` have names once the node is placed: until then an agent has not been chosen."""
+    """``disks`` have names once the node is placed: until then an agent has not been chosen.
+
+    What a script has said of a node counts while it runs.
+    """
+    said = value.said if value.status is NodeStatus.RUNNING else ""
     return {
         "dn": f"{dn}/nodes/{value.name}",
         "name": value.name,
         "cpu": value.spec.cpus,
         "mem": value.spec.mem_mb,
         "host": value.host,
-        "status": value.said or value.status.value,
+        "status": said or value.status.value,
         "disks": [{"name": disk, "host": value.host} for disk in value.disks],
         "networks": [{"name": one.name, "address": one.address} for one in value.interfaces],
         "group": value.group,

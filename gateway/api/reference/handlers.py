@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterable
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from gateway.api.alpha import bodies
-from gateway.api.http import Answer, Call, Route
+from gateway.api.http import JSON, Answer, Call, Route, json_text
 from gateway.api.reference.document import openapi
 
 
@@ -18,11 +19,15 @@ def routes(described: Iterable[Route]) -> tuple[Route, ...]:
     mine: list[Route] = []
     table = [*described]
 
+    # The table is complete, and the same for ever, once the server answers.
+    document = functools.cache(lambda: json_text(openapi([*table, *mine])))
+    shown = functools.cache(lambda: page([*table, *mine]))
+
     async def read_openapi(call: Call) -> Answer:
-        return Answer(openapi([*table, *mine]))
+        return Answer(document(), content_type=JSON)
 
     async def read_docs(call: Call) -> Answer:
-        text, policy = page([*table, *mine])
+        text, policy = shown()
         headers = (("Content-Security-Policy", policy),)
         return Answer(text, content_type="text/html; charset=UTF-8", headers=headers)
 

@@ -50,7 +50,13 @@ _TASK = {
 }
 _CONFIG = {
     "resources": record(
-        cpus=NUMBER, mem_mb=integer(), disk_mb=integer(), gpus=integer(), ports=listed(text())
+        cpus=NUMBER,
+        mem_mb=integer(),
+        disk_mb=integer(),
+        gpus=integer(),
+        ports=listed(text()),
+        data_disks=integer(),
+        disk_names=listed(text()),
     ),
     "executor_data": {"description": "the job as its author wrote it"},
     "constraints": listed(text()),
@@ -66,6 +72,9 @@ _CONFIG = {
     "partition_policy": nullable(MAP),
     "sla_policy": nullable(MAP),
     "executor_name": text(),
+    "node": nullable(MAP),
+    "tags": listed(text()),
+    "sticky": FLAG,
 }
 _PROGRESS = record(total=integer(), done=integer(), failed=integer())
 

@@ -228,6 +228,8 @@ async def test_one_job_with_all_there_is_to_know(client: Client) -> None:
         "disk_mb": 16,
         "gpus": 0,
         "ports": ["http"],
+        "data_disks": 0,
+        "disk_names": [],
     }
     (instance,) = job["instances"]
     assert instance["host"] == "agent.example"
