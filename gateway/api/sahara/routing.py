@@ -137,7 +137,7 @@ def tenant_of(caller: Identity, named: str | None) -> str:
         if len(named) > _LONGEST_TENANT:
             raise Invalid(f"the name of a tenant has at most {_LONGEST_TENANT} characters")
     if caller.is_anonymous:
-        return named or DEFAULT_TENANT
+        return named or caller.project or DEFAULT_TENANT
     if caller.project is not None:
         if named not in (None, caller.project) and is_uuid(named):
             raise Unauthorized("Token tenant != requested tenant")
