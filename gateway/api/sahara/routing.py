@@ -98,6 +98,8 @@ def route(
         asked = Asked(call, tenant, call.pattern.startswith("/v1.0/"))
         return await handler(asked, *(segments[1:] if named else segments))
 
+    # Other APIs have clusters, too.
+    serve.__name__ = f"sahara_{handler.__name__}"
     return Route(
         method,
         BASE + path,
