@@ -298,7 +298,7 @@ async def test_a_wrong_method_is_405_with_what_is_allowed(client: Client) -> Non
 
 
 async def test_what_is_nowhere_is_404_in_json(client: Client) -> None:
-    for path in ("/", "/alpha", "/alpha/nothing", "/alpha/jobs", "/alpha/jobs/a/b/c", JOB + "/more"):
+    for path in ("/alpha", "/alpha/nothing", "/alpha/jobs", "/alpha/jobs/a/b/c", JOB + "/more"):
         response = await client("GET", path)
         assert response.code == 404
         assert response.headers["Content-Type"] == JSON
