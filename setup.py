@@ -48,6 +48,10 @@ setup(
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
             "kvstore==0.1.1",
+            # Later releases of the command line break the client's plugin for it.
+            "python-saharaclient==4.2.0",
+            "python-openstackclient==6.3.0",
+            "osc-lib==2.8.1",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
@@ -67,7 +71,10 @@ setup(
             "spark = gateway.plugins.spark.plugin:SparkPlugin",
             "vanilla = gateway.plugins.vanilla.plugin:VanillaPlugin",
         ],
-        "mesos_gateway.authenticators": ["jwt = gateway.auth.web_tokens:make"],
+        "mesos_gateway.authenticators": [
+            "jwt = gateway.auth.web_tokens:make",
+            "keystone = gateway.auth.keystone:make",
+        ],
     },
     classifiers=[
         "Operating System :: POSIX :: Linux",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
@@ -247,40 +248,39 @@ class _Server(paramiko.ServerInterface):
 
 
 def _execute(channel: paramiko.Channel, command: bytes) -> None:
+    """Runs a command for as long as the other side is there."""
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, shell=True, **pipes) as child, channel:
-
-        def feed() -> None:
-            try:
-                while data := channel.recv(65536):
-                    child.stdin.write(data)
-                child.stdin.close()
-            except OSError:
-                pass
-
-        def give(pipe: Any, send: Any) -> None:
-            while data := pipe.read1(65536):
-                send(data)
-
+    with subprocess.Popen(command, shell=True, **pipes) as child:
         threads = [
-            threading.Thread(target=feed),
-            threading.Thread(target=give, args=(child.stdout, channel.sendall)),
-            threading.Thread(target=give, args=(child.stderr, channel.sendall_stderr)),
+            threading.Thread(target=_feed, args=(channel, child.stdin)),
+            threading.Thread(target=_give, args=(child.stdout, channel.sendall)),
+            threading.Thread(target=_give, args=(child.stderr, channel.sendall_stderr)),
         ]
-        try:
-            for thread in threads:
-                thread.start()
-            while child.poll() is None and not channel.closed:
-                time.sleep(0.01)
-            child.kill()
-            for thread in threads[1:]:
-                thread.join()
-            channel.send_exit_status(child.wait())
-        except OSError:
-            pass  # the other side has gone
-        finally:
-            channel.close()
-            threads[0].join()
+        for thread in threads:
+            thread.start()
+        while child.poll() is None and not channel.closed:
+            time.sleep(0.01)
+        child.kill()
+        for thread in threads[1:]:
+            thread.join()
+        if (code := child.wait()) >= 0:  # otherwise there is nobody to tell
+            channel.send_exit_status(code)
+        channel.close()
+        threads[0].join()
+
+
+def _feed(channel: paramiko.Channel, pipe: Any) -> None:
+    with contextlib.suppress(OSError):
+        while data := channel.recv(65536):
+            pipe.write(data)
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def _give(pipe: Any, send: Any) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while data := pipe.read1(65536):
+            send(data)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_the_files_of_a_node_of_1_2_1() -> None:
         "/opt/hadoop/conf/tt.incl": "w-0\n",
         "/opt/hadoop/conf/tt.excl": "",
     }
-    assert env_lines(layout, {"HDFS": {"Name Node Heap Size": 300}}) == (
+    assert env_lines(layout, {"HDFS": {"name_node_heap_size": 300}}) == (
         "export HADOOP_LOG_DIR=/opt/hadoop/logs\n"
         "export HADOOP_PID_DIR=/opt/hadoop/pids\n"
         "export HADOOP_IDENT_STRING=cluster\n"
@@ -240,7 +240,7 @@ def test_components_are_counted_as_sahara_does(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "hdfs", [{"dfs.replication": 0}, {"dfs.replication": "x"}, {"Name Node Heap Size": -5}]
+    "hdfs", [{"dfs.replication": 0}, {"dfs.replication": "x"}, {"name_node_heap_size": -5}]
 )
 def test_options_that_cannot_work_are_refused(hdfs: dict[str, Any]) -> None:
     masters, workers = groups_of(V1)
