@@ -25,7 +25,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EntryPo
     target = tmp_path_factory.mktemp("installed")
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"),
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
             *("--target", str(target), str(_copy(tmp_path_factory.mktemp("source")))),
         ],
         capture_output=True,
