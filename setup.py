@@ -66,7 +66,11 @@ setup(
             "mesos-gateway-quickstart = gateway.quickstart:main",
             "gatewayctl = gatewayctl.__main__:main",
         ],
-        "mesos_gateway.plugins": ["fake = gateway.plugins.fake.plugin:FakePlugin"],
+        "mesos_gateway.plugins": [
+            "fake = gateway.plugins.fake.plugin:FakePlugin",
+            "spark = gateway.plugins.spark.plugin:SparkPlugin",
+            "vanilla = gateway.plugins.vanilla.plugin:VanillaPlugin",
+        ],
         "mesos_gateway.authenticators": [
             "jwt = gateway.auth.web_tokens:make",
             "keystone = gateway.auth.keystone:make",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -23,8 +23,9 @@ class Image(msgspec.Struct, frozen=True):
 
     ``reference`` is what Docker calls it, "" for none: nodes are then plain processes of their agent.
     ``keep_entrypoint``: what the image itself begins with stays the node's first process.
-    ``username`` and ``tags``: as what it is registered for everybody (None: it is not). ``size`` in
-    bytes, minimums in GiB and MiB, times in seconds since the epoch.
+    ``transport``: how plugins reach its nodes, beside their tasks or over SSH. ``username`` and
+    ``tags``: as what it is registered for everybody (None: it is not). ``size`` in bytes, minimums in
+    GiB and MiB, times in seconds since the epoch.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Image(msgspec.Struct, frozen=True):
     created_at: float = 0.0
     updated_at: float = 0.0
     keep_entrypoint: bool = False
+    transport: Literal["exec", "ssh"] = "exec"
 
 
 class CloudNetwork(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import tomllib
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -55,6 +55,7 @@ class ImageEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_disk: int = 0
     min_ram: int = 0
     keep_entrypoint: bool = False
+    transport: Literal["exec", "ssh"] = "exec"
 
 
 class Offers(msgspec.Struct, frozen=True):
@@ -142,6 +143,7 @@ def image_of(entry: ImageEntry, image_id: str) -> Image:
         min_disk=entry.min_disk,
         min_ram=entry.min_ram,
         keep_entrypoint=entry.keep_entrypoint,
+        transport=entry.transport,
     )
 
 

@@ -187,6 +187,7 @@ def cluster_group(group: NodeGroup, asked: Wanted, found: Found) -> Group:
         if name not in ("name", "count")
     }
     extra["image_username"] = image.username
+    extra["transport"] = image.image.transport
     spec = node_spec(group, found.flavors[group.flavor_id], image, found.network, asked.anti_affinity)
     return Group(group.name, spec, extra, stem=f"{asked.name}-{group.name}-")
 

@@ -17,7 +17,7 @@ from gateway.clusters.networks import Network
 from gateway.plugins.loader import check
 from gateway.plugins.spark.daemons import alive
 from gateway.plugins.spark.plugin import SparkPlugin
-from tests.framework.mesos.peer import eventually
+from tests.e2e.harness import eventually
 from tests.gateway.plugins.world import World, group, request, world
 from tests.images.build import image as image_of
 
@@ -142,4 +142,4 @@ def test_spark_computes_grows_and_shrinks(made: World, network: str) -> None:
         assert remote.read_file_from("/opt/spark/conf/workers") == "back-1\nback-2\n"
 
     made.delete(cluster.cluster_id)
-    eventually(lambda: not containers(cluster), 60)
+    eventually(lambda: containers(cluster), lambda left: not left)

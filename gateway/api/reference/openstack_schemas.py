@@ -178,6 +178,7 @@ _IMAGE_ENTRY = record(
     min_disk=integer("GiB", minimum=0),
     min_ram=integer("MiB", minimum=0),
     keep_entrypoint=FLAG,
+    transport={"type": "string", "enum": ["exec", "ssh"]},
 )
 
 OPENSTACK_SCHEMAS: dict[str, Schema] = {
@@ -233,7 +234,17 @@ OPENSTACK_SCHEMAS: dict[str, Schema] = {
     "OfferedFlavor": _FLAVOR_ENTRY,
     "OfferedFlavors": record(flavors=listed(ref("OfferedFlavor"))),
     "ImageEntry": without(
-        ("id", "reference", "username", "tags", "size", "min_disk", "min_ram", "keep_entrypoint"),
+        (
+            "id",
+            "reference",
+            "username",
+            "tags",
+            "size",
+            "min_disk",
+            "min_ram",
+            "keep_entrypoint",
+            "transport",
+        ),
         _IMAGE_ENTRY,
     ),
     "OfferedImage": _IMAGE_ENTRY,

@@ -127,7 +127,7 @@ def test_what_a_plugin_keeps_and_shows_is_there_at_its_next_call() -> None:
             assert cluster.extra["round"] == 1
             cluster.keep({"second": True})
 
-    provider = PluginProvider(Plugins({"fake": Keeper()}), lambda cluster, node: None)  # type: ignore[arg-type,return-value]
+    provider = PluginProvider(Plugins({"fake": Keeper()}), None, lambda cluster_id: None)  # type: ignore[arg-type]
     context = Context(a_view().record)
     for step in provider.steps(context.cluster, "placed"):
         step.run(context.cluster, context)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from executor.task import NodeFile
 from framework.local.launcher import LocalMesos
 from framework.local.options import DISK_PATH
 from framework.mesos.driver import FrameworkSettings, MesosDriver
@@ -31,49 +30,40 @@ from gateway.clusters.model import (
 )
 from gateway.clusters.planning import Rules
 from gateway.clusters.service import Clusters
-from gateway.plugins.channels import Channels, ssh_files, transport_of
+from gateway.plugins.channels import Channels
 from gateway.plugins.loader import Plugins
 from gateway.plugins.provider import PluginProvider
 from gateway.plugins.spi import Plugin
 from gateway.plugins.views import ClusterView
 from gateway.store import Store
-from tests.framework.mesos.peer import eventually
+from tests.e2e.harness import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 RESOURCES = "cpus:8;mem:8192;disk:8192;ports:[31000-31999]"
-SECRET = "5e" * 32
 PATIENCE = 180.0
 
 
-class Provider(PluginProvider):
-    """Puts the keys into the nodes that are reached over SSH."""
-
-    def files(self, cluster: Cluster, node: NodeRecord) -> Sequence[NodeFile]:
-        user = next(
-            g.extra.get("image_username", "root") for g in cluster.groups if g.name == node.group
-        )
-        return ssh_files(SECRET, node, user) if transport_of(cluster, node.group) == "ssh" else ()
-
-
 class World:
-    """A scheduler, a store, an engine. ``plugins`` may grow while it runs."""
+    """A scheduler, a store, an engine. ``plugins`` may grow while it runs; with a ``secret`` the nodes
+    that are made have keys for SSH."""
 
     def __init__(self, directory: Path, agents: int = 3) -> None:
         self.mesos = LocalMesos(agents, RESOURCES, work_dir=directory / "mesos")
-        self.mesos.start()
+        self.mesos.start(timeout=120.0)
         self.plugins: dict[str, Plugin] = {}
+        self.secret: str | None = None
         self.storage = Storage(str(directory / "state.db"))
         self.scheduler = SchedulerService(self.storage, self._driver)
         self.scheduler.start()
         self.remote = Remote(self.scheduler)
         self.store = Store(str(directory / "state.db"))
         self.store.fence = lambda: self.scheduler.status().epoch
-        self.open = Channels(self.remote.run, lambda cluster_id: SECRET)
+        self.open = Channels(self.remote.run, self._secret_of)
         fleet = SchedulerFleet(self.scheduler)
         self.engine = Engine(
             self.store,
             fleet,
-            {"plugin": Provider(Plugins(self.plugins), self.open)},
+            {"plugin": PluginProvider(Plugins(self.plugins), self.open, self._secret_of)},
             Rules(),
             time.time,
             cluster_name="devcluster",
@@ -101,6 +91,9 @@ class World:
         address, settings = self.mesos.address, FrameworkSettings()
         return MesosDriver(address, settings, executor, sink, framework_id=framework_id)
 
+    def _secret_of(self, cluster_id: str) -> str | None:
+        return self.secret
+
     def _write_hosts(self, node: NodeRecord, text: str) -> None:
         assert node.task_id is not None
         where = "/etc/hosts" if node.spec.image else "hosts"
@@ -119,21 +112,18 @@ class World:
     def settled(self, cluster_id: str, timeout: float = PATIENCE) -> Cluster:
         """Returns the cluster when nothing is being done to it."""
 
-        def look() -> Cluster | None:
-            now = self.clusters.get(cluster_id)
-            return None if now.is_busy else now
-
         try:
-            found: Cluster = eventually(look, timeout)
+            return eventually(
+                lambda: self.clusters.get(cluster_id), lambda now: not now.is_busy, timeout
+            )
         except AssertionError:
             events = [(e.step or e.node, e.text) for e in self.clusters.events(cluster_id)]
             raise AssertionError((self.clusters.get(cluster_id), events)) from None
-        return found
 
     def delete(self, cluster_id: str) -> None:
         """Returns when the cluster is gone."""
         self.clusters.delete(cluster_id, "ann")
-        eventually(lambda: self.clusters.get(cluster_id).is_gone, PATIENCE)
+        eventually(lambda: self.clusters.get(cluster_id), lambda now: now.is_gone, PATIENCE)
 
     def view(self, cluster_id: str) -> ClusterView:
         return ClusterView(self.clusters.get(cluster_id), self.open)
