@@ -27,6 +27,7 @@ def warm_up() -> int:
 
 
 def _below(base: type) -> Iterator[type]:
-    for shape in base.__subclasses__():
+    shapes: list[type] = base.__subclasses__()
+    for shape in shapes:
         yield shape
         yield from _below(shape)
