@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from framework.model.shapes import known
+
 
 class Flavor(msgspec.Struct, frozen=True):
     """What a node has of an agent. Memory in MiB, disk in GiB."""
@@ -67,6 +69,9 @@ class Keypair(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     created_at: float = 0.0
     id: str = ""
+
+
+known(Flavor, Image, Keypair)
 
 
 class Catalogue(Protocol):
