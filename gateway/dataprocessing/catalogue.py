@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from framework.model.shapes import known
+
 
 class Flavor(msgspec.Struct, frozen=True):
     """What a node has of an agent. Memory in MiB, disk in GiB."""
@@ -69,6 +71,9 @@ class Keypair(msgspec.Struct, frozen=True):
     fingerprint: str = ""
     created_at: float = 0.0
     id: str = ""
+
+
+known(Flavor, Image, Keypair)
 
 
 class Catalogue(Protocol):

@@ -214,5 +214,6 @@ def check(body: object, schema: Schema) -> None:
 
 
 def _sentence(fault: ValidationError) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.absolute_path)
-    return f"{path.lstrip('.')[:200]}: {fault.message[:500]}" if path else fault.message[:500]
+    first, *others = (*fault.absolute_path, "")
+    path = f"{first}{''.join(f'[{part}]' for part in others[:-1])}"
+    return f"{path[:200]}: {fault.message[:500]}" if path else fault.message[:500]

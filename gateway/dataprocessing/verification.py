@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from framework.model.errors import GatewayError, Invalid, NotFound
+from framework.model.shapes import known
 from gateway.clusters.model import Cluster, NodeStatus
 from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.status import ACTIVE, status_of
@@ -61,6 +62,9 @@ class Verification(msgspec.Struct, frozen=True):
     created_at: float
     updated_at: float | None = None
     checks: tuple[Check, ...] = ()
+
+
+known(Verification)
 
 
 # -- the values ------------------------------------------------------------------------------------

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 
 from framework.model.errors import Conflict, Invalid, NotFound
 from framework.model.jobs import JobKey
+from framework.model.shapes import known
 from gateway.clusters.model import Cluster, ClusterEvent, Phase
 from gateway.store import tables
 from gateway.store.sessions import Session, Sessions, next_number
 
 # So many events of a cluster are kept, the oldest go first; a tenth more before somebody looks.
 _KEPT_EVENTS = 20_000
+known(Cluster, ClusterEvent)
 
 
 class ClusterStore:

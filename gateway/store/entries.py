@@ -9,12 +9,14 @@ import msgspec
 import sqlalchemy as sa
 
 from framework.model.errors import Conflict, Invalid, NotFound
+from framework.model.shapes import known
 from gateway.clusters.products import Product
 from gateway.store import tables
 from gateway.store.sessions import Sessions
 
 _MOST_KEY = 2048
 _MOST_FLAGS = 2**64 - 1
+known(Product)
 
 
 class ProductStore:

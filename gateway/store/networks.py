@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from framework.model.errors import Conflict, NotFound
+from framework.model.shapes import known
 from gateway.clusters.model import Interface
 from gateway.clusters.networks import (
     Address,
@@ -23,6 +24,7 @@ from gateway.store import tables
 from gateway.store.sessions import Sessions
 
 _ADDRESSES = tables.addresses
+known(Network, DiskMark)
 
 
 class NetworkStore:

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from framework.model.errors import Conflict, NotFound
+from framework.model.shapes import known
 from gateway.store import tables
 from gateway.store.sessions import Session, Sessions
 
@@ -35,6 +36,9 @@ class Object(msgspec.Struct, frozen=True):
     shared: bool = False
     created_at: float = 0.0
     updated_at: float | None = None
+
+
+known(Object)
 
 
 class NameTaken(Conflict):
