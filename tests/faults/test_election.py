@@ -25,7 +25,7 @@ from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import eventually
 from tests.measured import Measured
 from tests.postgres import Postgres
-from tests.zookeeper import LONGEST_SESSION, ZooKeeper
+from tests.zookeeper import LONGEST_SESSION, PATIENCE, ZooKeeper
 
 
 class MakeMember(Protocol):
@@ -284,7 +284,7 @@ def test_a_short_absence_suspends_and_nothing_more(
     cluster.update(cluster.launched[0], "TASK_FAILED")
     assert first.replica.serves
     own_zookeeper.start()
-    eventually(lambda: first.ready, LONGEST_SESSION / 2)
+    eventually(lambda: first.ready, PATIENCE)
     # The same term, and what was told meanwhile is heard now: acknowledged, and the task replaced.
     assert (first.replica.terms, first.replica.status().epoch) == (1, 1)
     eventually(lambda: len(cluster.launched) == 3)
@@ -308,7 +308,7 @@ def test_nothing_is_done_while_it_is_suspended(
     assert len(cluster.acknowledged) == 1
     assert "ZooKeeper" in first.replica.status().problems[0]
     own_zookeeper.thaw()
-    eventually(lambda: first.ready, 20)
+    eventually(lambda: first.ready, PATIENCE)
     assert first.replica.status().epoch >= 2
     eventually(lambda: len(cluster.launched) == 2)
     assert cluster.calls("TEARDOWN") == []
@@ -333,7 +333,7 @@ def test_zookeeper_dies_the_leader_steps_down_in_time_and_one_leads_again(
     assert stepped_down <= SESSION + 0.5
     assert all("ZooKeeper" in one.replica.status().problems[0] for one in members)
     own_zookeeper.start()
-    back = took(lambda: any(one.ready for one in members), 20)
+    back = took(lambda: any(one.ready for one in members), PATIENCE)
     measured("F11 ZooKeeper dies: suspended after, s", suspended)
     measured("F11 ZooKeeper dies: stepped down after, sessions", stepped_down / SESSION)
     measured("F11 ZooKeeper is back: one leads after, s", back)
@@ -349,7 +349,7 @@ def test_a_zookeeper_that_comes_later(
     eventually(lambda: "ZooKeeper" in (first.replica.problem or ""))
     assert not first.replica.status().ready
     own_zookeeper.start()
-    eventually(lambda: first.ready, 20)
+    eventually(lambda: first.ready, PATIENCE)
 
 
 # -- the places in ZooKeeper -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from framework.mesos.driver import MesosDriver
 from tests.faults.replicas import fresh_path
 from tests.framework.mesos.conftest import Sink
 from tests.framework.mesos.peer import Master, eventually
-from tests.zookeeper import LONGEST_SESSION, ZooKeeper
+from tests.zookeeper import LONGEST_SESSION, PATIENCE, ZooKeeper
 
 MakeDriver = Callable[..., MesosDriver]
 
@@ -164,7 +164,7 @@ def test_a_zookeeper_that_dies_takes_no_subscription_with_it(
         assert driver.status.connected
         own_zookeeper.start()
         masters.contend(other)
-        eventually(lambda: first.connected, LONGEST_SESSION / 2)
+        eventually(lambda: first.connected, PATIENCE)
         assert driver.status.connected
         assert len(master.subscriptions) == 1
         first.stop()
