@@ -103,6 +103,7 @@ async def list_own_projects(call: Call) -> Answer:
         names = [caller.project or DEFAULT_TENANT]
     else:
         names = sorted({caller.user or DEFAULT_TENANT, *caller.roles})
+    wanted = call.query.one("name")
     projects = [
         {
             "id": name,
@@ -116,9 +117,14 @@ async def list_own_projects(call: Call) -> Answer:
             "links": {"self": f"{call.base}{_BASE}/projects/{name}"},
         }
         for name in names
+        if wanted in (None, name)
     ]
     links = {"self": f"{call.base}{_BASE}/auth/projects", "previous": None, "next": None}
     return Answer({"projects": projects, "links": links})
+
+
+async def list_projects(call: Call) -> Answer:
+    return await list_own_projects(call)
 
 
 def _check_issues(call: Call) -> None:
@@ -316,6 +322,17 @@ ROUTES = (
         200,
         "CloudProjects",
         _failed,
+        local=True,
+    ),
+    route(
+        "GET",
+        _BASE + "/projects",
+        list_projects,
+        "The caller's projects, once more",
+        200,
+        "CloudProjects",
+        _failed,
+        query=("name",),
         local=True,
     ),
 )
