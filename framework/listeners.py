@@ -18,7 +18,7 @@ class Listeners(Generic[P]):
     """
 
     def __init__(self, what: str) -> None:
-        self._what = what
+        self.what = what
         self._all: tuple[Callable[P, None], ...] = ()
         self._lock = threading.Lock()
 
@@ -38,4 +38,4 @@ class Listeners(Generic[P]):
             try:
                 listener(*args, **kwargs)
             except Exception:
-                logger.exception("a listener to %s failed", self._what)
+                logger.exception("a listener to %s failed", self.what)

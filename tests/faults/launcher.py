@@ -75,10 +75,10 @@ class Fuse:
 
 def arm(fuse: Fuse) -> None:
     from framework.core.scheduler import Scheduler
+    from framework.listeners import Listeners
     from framework.mesos.calls import CallSender
     from framework.mesos.driver import MesosDriver
     from framework.mesos.guarded import GuardedDriver
-    from framework.service import SchedulerService
     from framework.storage import Storage
     from framework.turn import Turn
     from gateway.api.resource import Resource
@@ -90,11 +90,15 @@ def arm(fuse: Fuse) -> None:
     fuse.wrap(Scheduler, "handle", lambda core, event: (f"decision on {type(event).__name__}",))
     fuse.wrap(MesosDriver, "perform", "carrying out")
     fuse.wrap(Turn, "succeed", "answer of a future")
-    fuse.wrap(SchedulerService, "_tell", "publication")
+    fuse.wrap(Listeners, "tell", lambda who, *_: ("publication",) if who.what == "events" else ())
     fuse.wrap(GuardedDriver, "_subscribe_once", "subscription")
     fuse.wrap(GuardedDriver, "on_subscribed", "SUBSCRIBED")
     fuse.wrap(CallSender, "_send", _types)
     fuse.wrap(Resource, "finish", _change)
+
+
+def _publication(listeners: Any, *_: Any) -> tuple[str, ...]:
+    return ("publication",) if listeners.what == "events" else ()
 
 
 def _types(sender: Any, calls: Any, session: Any) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def test_instances_have_their_names_and_addresses() -> None:
     assert (instance.internal_ip, instance.management_ip) == ("10.0.0.5", "10.9.0.5")
     assert (instance.instance_id, instance.instance_name) == ("a-task", "work_ers-0")
     # The name that the nodes' /etc/hosts have.
-    assert instance.hostname() == instance.fqdn() == "work-ers-0"
+    assert instance.hostname() == instance.fqdn() == "work_ers-0"
     assert instance.node_group.cluster.record is record
 
 

@@ -21,7 +21,8 @@ from tests.gateway.api.test_bad_input import NAMES
 
 pytestmark = pytest.mark.gen_test(timeout=240)
 
-PAAS = [route for route in ROUTES if route.pattern.startswith(("/bigdata/", "/resources/"))]
+_PLACES = ("/bigdata/", "/resources/networks/", "/resources/disks/")
+PAAS = [route for route in ROUTES if route.pattern.startswith(_PLACES)]
 GOOD = {
     "user": "anonymous",
     "product": "reference",
