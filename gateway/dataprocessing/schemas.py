@@ -214,6 +214,6 @@ def check(body: object, schema: Schema) -> None:
 
 
 def _sentence(fault: ValidationError) -> str:
-    first, *others = (*fault.absolute_path, "")
-    path = f"{first}{''.join(f'[{part}]' for part in others[:-1])}"
+    parts = [str(part) for part in fault.absolute_path]
+    path = "".join(parts[:1] + [f"[{part}]" for part in parts[1:]])
     return f"{path[:200]}: {fault.message[:500]}" if path else fault.message[:500]

@@ -1,4 +1,4 @@
-"""Data clusters of the fake plugin on an embedded Mesos with real executors: plain processes, no Docker."""
+"""Data clusters of the fake plugin on an embedded Mesos with real executors: plain processes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Real:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     root: Path = tmp_path_factory.mktemp("mesos")
-    mesos = LocalMesos(root / "work", resources="cpus:4;mem:2048;disk:4096;ports:[31000-31100]")
+    mesos = LocalMesos(1, "cpus:4;mem:2048;disk:4096;ports:[31000-31100]", work_dir=root / "mesos")
     mesos.start()
     real = Real(mesos, str(root / "state.db"))
     yield real
