@@ -48,6 +48,10 @@ setup(
             "hypothesis>=6.150",
             "schemathesis>=4.20,<5",
             "kvstore==0.1.1",
+            # Later releases of the command line break the client's plugin for it.
+            "python-saharaclient==4.2.0",
+            "python-openstackclient==6.3.0",
+            "osc-lib==2.8.1",
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
@@ -63,7 +67,10 @@ setup(
             "gatewayctl = gatewayctl.__main__:main",
         ],
         "mesos_gateway.plugins": ["fake = gateway.plugins.fake.plugin:FakePlugin"],
-        "mesos_gateway.authenticators": ["jwt = gateway.auth.web_tokens:make"],
+        "mesos_gateway.authenticators": [
+            "jwt = gateway.auth.web_tokens:make",
+            "keystone = gateway.auth.keystone:make",
+        ],
     },
     classifiers=[
         "Operating System :: POSIX :: Linux",

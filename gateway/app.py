@@ -12,6 +12,8 @@ from tornado.web import Application, RequestHandler
 from framework.model.errors import GatewayError
 from gateway.api.alpha import instances, jobs
 from gateway.api.http import Failure, Route
+from gateway.api.openstack import OPENSTACK
+from gateway.api.openstack import routing as facades
 from gateway.api.ops import events, status
 from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
@@ -31,6 +33,7 @@ APIS: tuple[Route, ...] = (
     *PAAS,
     *kv.ROUTES,
     *SAHARA,
+    *OPENSTACK,
 )
 
 
@@ -47,6 +50,10 @@ _JOBS = "data-sources|job-binaries|job-binary-internals|jobs|job-executions"
 NOWHERE: tuple[Nowhere, ...] = (
     Nowhere(r"/(?:bigdata|resources)/.*", bodies.nowhere),
     Nowhere(r"/v1/.*", kv.failed),
+    Nowhere(r"/identity/.*", facades.identity_failed),
+    Nowhere(r"/compute/.*", facades.compute_failed),
+    Nowhere(r"/image/.*", facades.image_failed),
+    Nowhere(r"/network/.*", facades.network_failed),
     Nowhere(rf"/v1\.1/(?:[^/]+/)?(?:{_JOBS})(?:\.json|/.*)?", routing.failed, routing.no_jobs),
     Nowhere(r"/v[0-9]+(?:\.[0-9]+)?(?:/.*)?", routing.nowhere),
 )

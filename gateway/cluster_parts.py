@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from framework.mesos.masters import Address
-from framework.model.errors import GatewayError, Unavailable
+from framework.model.errors import GatewayError, Invalid, Unavailable
 from framework.remote import Remote
 from framework.replica import Replica
 from framework.service import SchedulerService
@@ -34,7 +34,9 @@ from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
 from gateway.dataprocessing.calls import PluginCalls
-from gateway.dataprocessing.catalogue import FixedCatalogue
+from gateway.dataprocessing.catalogue_file import Offers, default_image, read_catalogue
+from gateway.dataprocessing.keypairs import Keypairs
+from gateway.dataprocessing.offers import StoredCatalogue
 from gateway.dataprocessing.service import DataProcessing, data_processing
 from gateway.dataprocessing.verification import Verifier
 from gateway.options import Options
@@ -77,6 +79,9 @@ class Term:
         """Returns the epoch that this process leads with, None while it does not. Blocks at first."""
         epoch = self.epoch()
         if not epoch:
+            if self.script_key is None:
+                # Who does not lead knows the tokens of users, too, once there is a key.
+                self.script_key = self._store.secrets.get("", _SCRIPT_KEY)
             return None
         if epoch != self._begun:
             self.begin()
@@ -113,7 +118,8 @@ def build_clusters(
     stack: contextlib.ExitStack,
 ) -> tuple[ClusterParts, DataProcessing, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
-    networks = read_networks(options.networks) if options.networks else ()
+    offers = read_catalogue(options.catalogue) if options.catalogue else Offers()
+    networks = _networks(options, offers)
     store = Store(options.state)
     stack.callback(store.close)
     term = Term(store, service, networks)
@@ -161,11 +167,28 @@ def build_clusters(
         registry=registry,
     )
     calls = PluginCalls()
-    data = data_processing(store, clusters, plugins, FixedCatalogue(), time.time, calls)
+    catalogue = StoredCatalogue(
+        store,
+        offers,
+        default_image(options.default_image),
+        Keypairs(store, time.time),
+        time.time,
+    )
+    data = data_processing(store, clusters, plugins, catalogue, time.time, calls)
     verifier = Verifier(store, plugins, channels, calls, lambda: term.epoch() or None, time.time)
     verifier.start()
     stack.callback(verifier.stop)
     return parts, data, term
+
+
+def _networks(options: Options, offers: Offers) -> Sequence[Network]:
+    """Returns the networks of both files; raises :class:`Invalid` for one that stands in both."""
+    networks = read_networks(options.networks) if options.networks else ()
+    names = {network.name for network in networks}
+    for network in offers.networks:
+        if network.name in names:
+            raise Invalid(f"the network {network.name} stands in --networks and in --catalogue")
+    return (*networks, *offers.networks)
 
 
 def _secret_of(store: Store) -> Callable[[str], str | None]:

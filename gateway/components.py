@@ -21,6 +21,7 @@ from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
 from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Invalid
+from framework.model.warming import warm_up
 from framework.replica import Replica
 from framework.service import SchedulerService
 from framework.storage import Storage
@@ -59,6 +60,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     Raises :class:`Invalid` for options that do not go together, other GatewayErrors for what did
     not start.
     """
+    warm_up()
     mode = _mode(options.application)
     zookeeper = standby.zookeeper(options)
     rules = read_policy(options.policy) if options.policy else Policy()

@@ -213,3 +213,11 @@ def registry(value: str) -> str:
         if not sound:
             raise ValueError(f"{value!r} is no registry; write internal or consul://HOST:8500")
     return value
+
+
+def keystone(value: str) -> str:
+    """The URL of a Keystone; what is returned ends with ``/v3``."""
+    url = value.strip().rstrip("/").removesuffix("/v3").rstrip("/")
+    if not re.fullmatch(r"https?://[A-Za-z0-9_.\[\]:-]+(/[A-Za-z0-9_.~/-]*)?", url):
+        raise ValueError(f"{value!r} is not a Keystone's URL; write https://HOST:5000/v3")
+    return f"{url}/v3"

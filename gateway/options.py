@@ -109,11 +109,11 @@ class Options:
     )
     auth: tuple[str, ...] = _option(
         ("none",),
-        "who is asked who they are: nobody, or owners of tokens, of passwords, of signed tokens "
-        "(tokens,basic: both)",
+        "who is asked who they are: nobody, or owners of tokens, of passwords, of signed tokens, of "
+        "tokens of a Keystone (tokens,basic: both)",
         group="Access",
         read=values.authenticators,
-        shows="none|tokens|basic|jwt",
+        shows="none|tokens|basic|jwt|keystone",
     )
     auth_file: Path | None = _option(
         None,
@@ -142,6 +142,47 @@ class Options:
         group="Access",
         read=values.truth,
         shows="",
+    )
+    keystone_url: str | None = _option(
+        None,
+        "the Keystone (API v3) whose tokens --auth keystone takes",
+        group="Access",
+        read=values.keystone,
+        shows="URL",
+    )
+    keystone_user: str = _option(
+        "mesos-gateway",
+        "the user in Keystone who may ask whose a token is",
+        group="Access",
+        read=values.text,
+        shows="NAME",
+    )
+    keystone_password_file: Path | None = _option(
+        None, "holds that user's password", group="Access", read=values.file, shows="FILE"
+    )
+    keystone_project: str = _option(
+        "service", "that user's project", group="Access", read=values.text, shows="NAME"
+    )
+    keystone_domain: str = _option(
+        "Default",
+        "the domain of that user and project",
+        group="Access",
+        read=values.text,
+        shows="NAME",
+    )
+    keystone_admin_role: str = _option(
+        "admin",
+        "the role in Keystone that makes an administrator",
+        group="Access",
+        read=values.text,
+        shows="NAME",
+    )
+    keystone_ca: Path | None = _option(
+        None,
+        "authorities (PEM) that have signed Keystone's certificate (default: the system's)",
+        group="Access",
+        read=values.file,
+        shows="FILE",
     )
     read_access: str = _option(
         "own",
@@ -252,6 +293,13 @@ class Options:
         group="Product clusters",
         read=values.registry,
         shows="internal|consul://HOST:PORT",
+    )
+    catalogue: Path | None = _option(
+        None,
+        "flavors, images and networks that data clusters are made of: TOML",
+        group="Data clusters",
+        read=values.file,
+        shows="FILE",
     )
     ha: str | None = _option(
         None,

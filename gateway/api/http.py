@@ -63,8 +63,10 @@ class Call:
         caller: Identity = ANONYMOUS,
         base: str = "",
         pattern: str = "",
+        address: str = "",
     ) -> None:
-        """``base``: scheme and host that the client knows the server by; ``pattern``: the route's."""
+        """``base``: scheme and host that the client knows the server by; ``pattern``: the route's;
+        ``address``: where the request comes from."""
         self.gateway = gateway
         self.query = query
         self.body = body
@@ -72,6 +74,7 @@ class Call:
         self.caller = caller
         self.base = base
         self.pattern = pattern
+        self.address = address
 
     @property
     def clusters(self) -> ClusterParts:

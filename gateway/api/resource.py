@@ -162,7 +162,14 @@ class Resource(RequestHandler):
         query = Query.read(self.request.query_arguments, route.query)
         body = bytes(self._body) if route.body else b""
         call = Call(
-            self.gateway, query, body, self.request.headers, self.caller, self._base, route.pattern
+            self.gateway,
+            query,
+            body,
+            self.request.headers,
+            self.caller,
+            self._base,
+            route.pattern,
+            self.remote,
         )
         return await route.handler(call, *segments)
 

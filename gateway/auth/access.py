@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from framework.model.errors import (
     Forbidden,
     GatewayError,
@@ -19,8 +21,9 @@ from framework.model.errors import (
     Unavailable,
 )
 from gateway.auth.addresses import Network, client_address, site_of
-from gateway.auth.authenticators import Authenticator, Credentials
+from gateway.auth.authenticators import Authenticator, Credentials, Directory, Issuer
 from gateway.auth.identity import ANONYMOUS, Identity, Reading
+from gateway.auth.issued import Issued, issue, read_issued
 from gateway.auth.rates import Buckets, Rate
 from gateway.auth.signed import script_identity
 
@@ -50,7 +53,8 @@ class Access:
 
     ``reading``: whether users see the jobs of all roles, or their own only. ``rate`` None: no limit.
     ``open_metrics``: /metrics is for everybody. ``proxies``: whose X-Forwarded-For is believed.
-    ``script_key`` gives what the tokens of clusters' scripts are signed with, None: there are none.
+    ``script_key`` gives what the tokens of clusters' scripts, and those of this server's users, are
+    signed with, None: there are none.
     """
 
     def __init__(
@@ -82,6 +86,16 @@ class Access:
         """Whether anybody is asked who they are."""
         return bool(self._authenticators)
 
+    @property
+    def issuer(self) -> str | None:
+        """Where users get their tokens, if that is not here (a URL)."""
+        return next((one.issuer for one in self._authenticators if isinstance(one, Issuer)), None)
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether all users are known by name, so that one who is gone has no tokens any more."""
+        return any(isinstance(one, Directory) for one in self._authenticators)
+
     def address(self, peer: str, forwarded: Sequence[str]) -> str:
         """See :func:`gateway.auth.addresses.client_address`."""
         return client_address(peer, forwarded, self._proxies) if self._proxies else peer
@@ -100,7 +114,9 @@ class Access:
             return script
         if not self.asks or (kind == "metrics" and self._open_metrics):
             self._count(f"address {site_of(address)}")
-            return ANONYMOUS
+            token = None if credentials is None else self.look(credentials.value)
+            # It proves nothing, but says which project is meant.
+            return ANONYMOUS if token is None else Identity(project=token.project)
         try:
             if kind == "open" and credentials is None:
                 raise Unauthorized("nobody")
@@ -112,6 +128,45 @@ class Access:
             raise
         self._count(f"user {identity.user}")
         return identity
+
+    async def prove(self, credentials: Credentials, address: str) -> Identity:
+        """Returns whose credentials these are; raises :class:`Unauthorized`, :class:`TooMany`."""
+        return await self._identify(credentials, site_of(address))
+
+    def sign(self, token: Issued) -> str:
+        """Returns the text of a token; raises :class:`Unavailable` where nothing can be signed."""
+        key = self._script_key()
+        if key is None:
+            raise Unavailable("the key that tokens are signed with is not there yet")
+        return issue(token, key)
+
+    def look(self, text: str) -> Issued | None:
+        """Returns the token of this server that a text is, None if it is none, or has expired."""
+        key = self._script_key() if text.count(".") == 2 else None
+        if key is None:
+            return None
+        try:
+            return read_issued(text, key)
+        except Unauthorized:
+            return None
+
+    def owner(self, token: Issued) -> Identity | None:
+        """Returns whose a token is now: as its user is known today; None for nobody's."""
+        if token.user is None:
+            return None
+        known = [one.find(token.user) for one in self._authenticators if isinstance(one, Directory)]
+        if not known:
+            return token.identity
+        found = next((one for one in known if one is not None), None)
+        if found is None or not may_use(found, token.project):
+            return None
+        return msgspec.structs.replace(found, project=token.project)
+
+    def _of_token(self, credentials: Credentials) -> Identity | None:
+        if credentials.scheme != "bearer" or self.issuer is not None:
+            return None
+        token = self.look(credentials.value)
+        return None if token is None else self.owner(token)
 
     def _count(self, who: str) -> None:
         if self._buckets is not None:
@@ -134,6 +189,9 @@ class Access:
             raise self._unauthorized(
                 "this needs credentials, in an Authorization or X-Auth-Token header"
             )
+        issued = self._of_token(credentials)
+        if issued is not None:
+            return issued
         for one in self._authenticators:
             # Whom it costs nothing to know is let in, whatever others try from the same address.
             identity = one.recall(credentials)
@@ -151,6 +209,9 @@ class Access:
         return identity
 
     async def _ask(self, credentials: Credentials) -> Identity | None:
+        issued = self._of_token(credentials)
+        if issued is not None:
+            return issued
         for one in self._authenticators:
             identity = await one.authenticate(credentials)
             if identity is not None:
@@ -224,6 +285,15 @@ class Access:
     def close(self) -> None:
         for one in self._authenticators:
             one.close()
+
+
+def may_use(identity: Identity, project: str) -> bool:
+    """Whether a project is one of an identity's: named like the user, or like one of its roles."""
+    if identity.is_anonymous or identity.admin:
+        return True
+    if identity.project is not None:
+        return identity.project == project
+    return project == identity.user or project in identity.roles
 
 
 def credentials_of(headers: Mapping[str, str]) -> Credentials | None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 
@@ -63,6 +63,20 @@ class Authenticator(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Directory(Protocol):
+    """An authenticator that knows all users by name."""
+
+    def find(self, user: str) -> Identity | None: ...
+
+
+@runtime_checkable
+class Issuer(Protocol):
+    """An authenticator whose tokens are made elsewhere, at ``issuer`` (a URL): none are made here."""
+
+    issuer: str
+
+
 class UserFile:
     """The credentials file as it was when last read without an error."""
 
@@ -105,6 +119,9 @@ class TokenAuthenticator:
 
     def _expired(self, token: Token) -> bool:
         return token.expires is not None and token.expires <= self._clock()
+
+    def find(self, user: str) -> Identity | None:
+        return self._file.users.identities.get(user)
 
     def reload(self) -> None:
         self._file.reload()
@@ -187,6 +204,9 @@ class BasicAuthenticator:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return right
+
+    def find(self, user: str) -> Identity | None:
+        return self._file.users.identities.get(user)
 
     def reload(self) -> None:
         self._file.reload()

@@ -48,10 +48,11 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Users(msgspec.Struct, frozen=True):
-    """Who there is: identities with password hashes by name, tokens by their hash."""
+    """Who there is, by name; identities with password hashes by name, tokens by their hash."""
 
     passwords: Mapping[str, tuple[Identity, PasswordHash]]
     tokens: Mapping[str, Token]
+    identities: Mapping[str, Identity] = {}
 
 
 def read_users(path: Path) -> Users:
@@ -93,8 +94,9 @@ def parse_users(text: str) -> Users:
         raise ValueError(f"it is not TOML: {error}") from None
     passwords: dict[str, tuple[Identity, PasswordHash]] = {}
     tokens: dict[str, Token] = {}
+    identities: dict[str, Identity] = {}
     for name, entry in found.users.items():
-        identity = _identity(name, entry)
+        identity = identities[name] = _identity(name, entry)
         try:
             if entry.password is not None:
                 passwords[name] = (identity, parse_hash(entry.password))
@@ -105,7 +107,7 @@ def parse_users(text: str) -> Users:
                 tokens[digest] = Token(identity, _moment(token.expires))
         except ValueError as error:
             raise ValueError(f"a password or token of user {name!r}: {error}") from None
-    return Users(passwords, tokens)
+    return Users(passwords, tokens, identities)
 
 
 def _identity(name: str, entry: UserEntry) -> Identity:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from framework.model.errors import NotSupported
 from gateway.clusters.service import Clusters
 from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue import Catalogue
 from gateway.dataprocessing.clusters import DataClusters
 from gateway.dataprocessing.images import ImageRegistry
+from gateway.dataprocessing.keypairs import Keypairs
+from gateway.dataprocessing.offers import StoredCatalogue
 from gateway.dataprocessing.plugins_view import PluginShelf
 from gateway.dataprocessing.templates import ClusterTemplates, NodeGroupTemplates
 from gateway.dataprocessing.validation import Checks
@@ -28,6 +31,14 @@ class DataProcessing:
     node_group_templates: NodeGroupTemplates
     cluster_templates: ClusterTemplates
     clusters: DataClusters
+    keypairs: Keypairs
+
+    @property
+    def offers(self) -> StoredCatalogue:
+        """The catalogue, to be changed; raises :class:`NotSupported` for one that cannot be."""
+        if not isinstance(self.catalogue, StoredCatalogue):
+            raise NotSupported("the catalogue of this server cannot be changed")
+        return self.catalogue
 
 
 def data_processing(
@@ -53,4 +64,5 @@ def data_processing(
         node_group_templates=groups,
         cluster_templates=templates,
         clusters=DataClusters(store, clusters, templates, checks, images, catalogue, limited, clock),
+        keypairs=Keypairs(store, clock),
     )

@@ -310,9 +310,9 @@ _CLUSTER_WORDS = Words("Cluster template", "ClusterTemplate")
 
 def _plugin_given(given: Given, name: str, version: str) -> tuple[str, str]:
     """Returns the plugin and the version after a change; raises :class:`InvalidReference`."""
-    if given.get("plugin_name") and not given.get("hadoop_version"):
+    if "plugin_name" in given and "hadoop_version" not in given:
         raise InvalidReference("You must specify a hadoop_version value for your plugin_name")
-    return given.get("plugin_name") or name, given.get("hadoop_version") or version
+    return given.get("plugin_name", name), given.get("hadoop_version", version)
 
 
 def _shared(given: Given) -> dict[str, Any]:

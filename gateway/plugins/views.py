@@ -8,7 +8,7 @@ of its groups, in the shape that :mod:`gateway.dataprocessing.launching` gives i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from gateway.clusters.model import Cluster, Group, NodeRecord
 from gateway.clusters.planning import hostname
@@ -54,6 +54,12 @@ class Frozen(Mapping[str, Any]):
 
     def __hash__(self) -> int:
         return hash(frozenset(self._fields.items()))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.to_dict()!r})"

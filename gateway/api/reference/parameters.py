@@ -75,6 +75,18 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "is_transient": ("only those that are, or are not", _FLAG),
     "show_progress": ("with what has happened in steps that have not ended, or not well", _FLAG),
     "force": ("whatever its plugin says to that, or does not say", _FLAG),
+    "minRam": ("only flavors with so much memory", integer("MiB", minimum=0)),
+    "minDisk": ("only flavors with so much disk", integer("GiB", minimum=0)),
+    "visibility": ("only those of this one; all are public", text()),
+    "os_hidden": ("only those that are; none is", _FLAG),
+    "shared": ("only those that are, or are not; all are", _FLAG),
+    "admin_state_up": ("only those that are, or are not; all are", _FLAG),
+    "router:external": ("only those that are, or are not; none is", _FLAG),
+    "nocatalog": ("without the services", text()),
+    **dict.fromkeys(
+        ("sort", "sort_key", "sort_dir", "fields", "page_reverse", "member_status", "project_id"),
+        ("taken, and without effect", text()),
+    ),
     "live": ("only whether the process answers", _FLAG),
 }
 
@@ -98,6 +110,8 @@ SEGMENTS: dict[str, tuple[str, Schema]] = {
     "tenant": ("whose data clusters they are; may be left out", text(pattern="^[A-Za-z0-9_.-]{1,64}$")),
     "plugin": ("the plugin", SEGMENT_SCHEMA),
     "image": ("the image's UUID", text(maxLength=64)),
+    "flavor": ("the flavor's id", text(maxLength=64)),
+    "keypair": ("the key pair's name", text(maxLength=255)),
     "template": ("the template's UUID", text(maxLength=64)),
     "instance": ("the number of the instance (shard)", integer(minimum=0, maximum=999_999_999)),
 }

@@ -6,6 +6,7 @@ from framework.model.jobs import SEGMENT
 from framework.model.tasks import TaskState
 from framework.model.updates import InstanceAction, UpdateStatus
 from gateway.api.reference.cluster_schemas import CLUSTER_SCHEMAS
+from gateway.api.reference.openstack_schemas import OPENSTACK_SCHEMAS
 from gateway.api.reference.sahara_cluster_schemas import SAHARA_CLUSTER_SCHEMAS
 from gateway.api.reference.sahara_schemas import SAHARA_SCHEMAS
 from gateway.api.reference.shapes import (
@@ -173,5 +174,6 @@ SCHEMAS: dict[str, Schema] = {
     "OpenApi": MAP,
     **CLUSTER_SCHEMAS,
     **SAHARA_SCHEMAS,
+    **OPENSTACK_SCHEMAS,
     **SAHARA_CLUSTER_SCHEMAS,
 }

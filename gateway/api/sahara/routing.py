@@ -98,6 +98,8 @@ def route(
         asked = Asked(call, tenant, call.pattern.startswith("/v1.0/"))
         return await handler(asked, *(segments[1:] if named else segments))
 
+    # Other APIs have clusters, too.
+    serve.__name__ = f"sahara_{handler.__name__}"
     return Route(
         method,
         BASE + path,
@@ -135,7 +137,7 @@ def tenant_of(caller: Identity, named: str | None) -> str:
         if len(named) > _LONGEST_TENANT:
             raise Invalid(f"the name of a tenant has at most {_LONGEST_TENANT} characters")
     if caller.is_anonymous:
-        return named or DEFAULT_TENANT
+        return named or caller.project or DEFAULT_TENANT
     if caller.project is not None:
         if named not in (None, caller.project) and is_uuid(named):
             raise Unauthorized("Token tenant != requested tenant")

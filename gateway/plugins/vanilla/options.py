@@ -44,8 +44,7 @@ def _option(
     return Option(place, config, process)
 
 
-def _heap(target: str, title: str, process: str) -> Option:
-    name = f"{title} Heap Size"
+def _heap(target: str, name: str, process: str) -> Option:
     text = f"Heap of the {process}'s JVM, in MiB"
     return _option("heap", target, name, 1024, text, "node", 1, process)
 
@@ -69,6 +68,7 @@ _PLUGIN = (
 _REPLICATION = _option(
     "hdfs-site", HDFS, "dfs.replication", 3, "How many copies there are of a block", "cluster", 1
 )
+# Heaps have the names of Savanna's documents.
 _OF_V1 = (
     *_PLUGIN,
     _option(
@@ -115,11 +115,11 @@ _OF_V1 = (
     _option("mapred-site", MAPREDUCE, "io.sort.factor", 10, "Streams merged at once"),
     _option("mapred-site", MAPREDUCE, "mapred.compress.map.output", False, "Whether maps compress"),
     _option("mapred-site", MAPREDUCE, "mapred.task.timeout", 600000, "Milliseconds without progress"),
-    _heap(HDFS, "Name Node", "namenode"),
-    _heap(HDFS, "Secondary Name Node", "secondarynamenode"),
-    _heap(HDFS, "Data Node", "datanode"),
-    _heap(MAPREDUCE, "Job Tracker", "jobtracker"),
-    _heap(MAPREDUCE, "Task Tracker", "tasktracker"),
+    _heap(HDFS, "name_node_heap_size", "namenode"),
+    _heap(HDFS, "secondary_name_node_heap_size", "secondarynamenode"),
+    _heap(HDFS, "data_node_heap_size", "datanode"),
+    _heap(MAPREDUCE, "job_tracker_heap_size", "jobtracker"),
+    _heap(MAPREDUCE, "task_tracker_heap_size", "tasktracker"),
 )
 _OF_V3 = (
     *_PLUGIN,
@@ -197,12 +197,12 @@ _OF_V3 = (
     _option(
         "yarn-site", YARN, "yarn.log-aggregation-enable", False, "Whether logs go to HDFS", "cluster"
     ),
-    _heap(HDFS, "NameNode", "namenode"),
-    _heap(HDFS, "SecondaryNameNode", "secondarynamenode"),
-    _heap(HDFS, "DataNode", "datanode"),
-    _heap(YARN, "ResourceManager", "resourcemanager"),
-    _heap(YARN, "NodeManager", "nodemanager"),
-    _heap(MAPREDUCE, "JobHistoryServer", "historyserver"),
+    _heap(HDFS, "NameNode Heap Size", "namenode"),
+    _heap(HDFS, "SecondaryNameNode Heap Size", "secondarynamenode"),
+    _heap(HDFS, "DataNode Heap Size", "datanode"),
+    _heap(YARN, "ResourceManager Heap Size", "resourcemanager"),
+    _heap(YARN, "NodeManager Heap Size", "nodemanager"),
+    _heap(MAPREDUCE, "JobHistoryServer Heap Size", "historyserver"),
 )
 OPTIONS: Mapping[str, tuple[Option, ...]] = MappingProxyType({V1: _OF_V1, V3: _OF_V3})
 PROCESSES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(

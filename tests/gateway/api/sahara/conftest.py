@@ -69,7 +69,7 @@ REGISTERED = "aaaaaaaa-0000-0000-0000-000000000001"
 UNREGISTERED = "aaaaaaaa-0000-0000-0000-000000000002"
 NETWORK = "11111111-2222-3333-4444-555555555555"
 FAKE = EntryPoint("fake", "gateway.plugins.fake.plugin:FakePlugin", loader.GROUP)
-DOCUMENTED = EntryPoint("vanilla", "tests.gateway.api.sahara.samples:Documented", loader.GROUP)
+VANILLA = EntryPoint("vanilla", "gateway.plugins.vanilla.plugin:VanillaPlugin", loader.GROUP)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def catalogue() -> FixedCatalogue:
 
 @pytest.fixture
 def plugins() -> Plugins:
-    found = loader.load([FAKE, DOCUMENTED])
+    found = loader.load([FAKE, VANILLA])
     assert not found.broken
     return found
 

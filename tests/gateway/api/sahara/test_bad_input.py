@@ -1,4 +1,4 @@
-"""Every route of the data clusters API with every kind of bad input: a 4xx in its words, nothing done."""
+"""Every route of the data clusters API with all kinds of bad input: a 4xx in its words, nothing done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.api.sahara import SAHARA
 from gateway.store import Store
 from tests.gateway.api.conftest import Client
 from tests.gateway.api.paas.test_bad_input import BODIES
-from tests.gateway.api.sahara.conftest import CLUSTER, GROUP, REGISTERED, ask, fault
+from tests.gateway.api.sahara.conftest import CLUSTER, GROUP, NETWORK, REGISTERED, ask, fault
 from tests.gateway.api.test_bad_input import NAMES
 
 pytestmark = pytest.mark.gen_test(timeout=240)
@@ -61,24 +61,35 @@ FIELDS: dict[str, list[Any]] = {
         {},
         "x",
     ],
+    "count": [0, -1, "x", LARGE, None],
+    "user_keypair_id": ["nope", "a/b", 1],
+    "cluster_template_id": ["x", None, "66cf9b45-92ac-40e3-a46b-26e21c1fcb2c"],
+    "is_transient": ["x", None],
+    "resize_node_groups": [[], [{"name": "nope", "count": 1}], [{"name": "w", "count": -1}], "x"],
+    "add_node_groups": [[], [{"name": "w"}], [{}], 1],
+    "verification": [{}, {"status": "STOP"}, "START", []],
     "username": [1, None, []],
     "tags": ["x", [1], ["bad tag!"], ["a" * 300 + "!"], None, ["-x"]],
     "plugin_labels": [{"nope": {"status": True}}, {"hidden": {"status": 1}}, {"hidden": True}, []],
     "version_labels": [{"9": {"hidden": {"status": True}}}, {"0.1": {"x": {}}}, []],
 }
 
+LAUNCH = {**CLUSTER, "default_image_id": REGISTERED, "neutron_management_network": NETWORK}
+
 
 async def prepare(client: Client) -> dict[str, str]:
     base = "/v1.1/t"
     group = await ask(client, "POST", f"{base}/node-group-templates", GROUP, code=202)
-    cluster = await ask(client, "POST", f"{base}/cluster-templates", CLUSTER, code=202)
+    template = await ask(client, "POST", f"{base}/cluster-templates", CLUSTER, code=202)
+    cluster = await ask(client, "POST", f"{base}/clusters", LAUNCH, code=202)
     return {
         "tenant": "t",
         "plugin": "fake",
         "version": "0.1",
         "image": REGISTERED,
         "node-group-templates": group["node_group_template"]["id"],
-        "cluster-templates": cluster["cluster_template"]["id"],
+        "cluster-templates": template["cluster_template"]["id"],
+        "cluster": cluster["cluster"]["id"],
     }
 
 
@@ -97,6 +108,13 @@ def good_body(route: Route) -> dict[str, Any]:
         "plugins": {"plugin_labels": {"hidden": {"status": False}}},
     }
     kind = route.pattern.split("/")[3]
+    if kind == "clusters":
+        changes = {
+            "PUT": {"resize_node_groups": [{"name": "w", "count": 2}]},
+            "PATCH": {"description": "x"},
+        }
+        many = {"count": 1} if route.pattern.endswith("multiple") else {}
+        return changes.get(route.method, {**LAUNCH, "name": "another", **many})
     if kind == "images":
         return {"tags": ["x"]} if route.pattern.endswith("tag") else {"username": "x"}
     return bodies[kind]

@@ -192,11 +192,10 @@ async def test_labels(client: Client) -> None:
     off = {"version_labels": {"1.2.1": {"enabled": {"status": False}}}}
     changed = await ask(client, "PATCH", path, off, code=202)
     labels = changed["plugin"]["version_labels"]["1.2.1"]
-    assert labels["enabled"]["status"] is False
-    assert labels["stable"] == {
-        "status": True,
-        "mutable": False,
-        "description": "Indicates that plugin or its version are stable to be used",
+    assert labels["enabled"] == {
+        "status": False,
+        "mutable": True,
+        "description": "Plugin or its version is enabled and can be used by user.",
     }
     body = {**GROUP, "plugin_name": "vanilla", "hadoop_version": "1.2.1"}
     assert await refused(client, "POST", GROUPS, body) == "INVALID_REFERENCE"
