@@ -32,6 +32,7 @@ from gateway.dataprocessing.launching import (
     Found,
     Wanted,
     check_host_names,
+    check_size,
     cluster_group,
     fresh,
     recommended,
@@ -211,6 +212,7 @@ class DataClusters:
         self._check_groups(tenant, plugin, version, asked.groups)
         if asked.anti_affinity:
             check_known_processes(plugin, version, asked.anti_affinity)
+        check_size(asked.groups)
         check_host_names(asked.name, asked.groups)
         if asked.network is None:
             raise NotThere("'neutron_management_network' field is not found")
@@ -301,6 +303,7 @@ class DataClusters:
         if not new:
             return []
         self._check_groups(tenant, plugin, cluster.product[1], new)
+        check_size(new)
         check_host_names(cluster.name, new)
         asked = Wanted(
             name=cluster.name,

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.clusters.model import DiskAsk, Group, LaunchRequest, NetworkAsk, NodeAsk, NodeSpec
 from gateway.clusters.planning import IDLE
+from gateway.clusters.requests import MOST_NODES
 from gateway.dataprocessing.catalogue import Flavor
 from gateway.dataprocessing.errors import InvalidData
 from gateway.dataprocessing.images import RegisteredImage
@@ -137,6 +138,13 @@ def recommended(asked: Wanted, advice: Mapping[str, Any]) -> Wanted:
     )
     configs = merged(advice.get("cluster_configs") or {}, asked.cluster_configs)
     return msgspec.structs.replace(asked, cluster_configs=configs, groups=groups)
+
+
+def check_size(groups: Iterable[NodeGroup]) -> None:
+    """Raises :class:`InvalidData` for more nodes than a cluster may have."""
+    total = sum(group.count for group in groups)
+    if total > MOST_NODES:
+        raise InvalidData(f"the cluster would have {total} instances; {MOST_NODES} at most")
 
 
 def check_host_names(cluster: str, groups: Iterable[NodeGroup]) -> None:

@@ -48,7 +48,7 @@ def _field(cluster: Cluster, name: str) -> Any:
     return cluster.extra.get(name) if read is None else read(cluster)
 
 
-async def list_clusters(asked: Asked) -> Answer:
+async def list_data_clusters(asked: Asked) -> Answer:
     query = asked.page(COLUMNS)
     progress = _progress(asked)
 
@@ -64,21 +64,21 @@ async def list_clusters(asked: Asked) -> Answer:
     )
 
 
-async def create_cluster(asked: Asked) -> Answer:
+async def create_data_cluster(asked: Asked) -> Answer:
     given = _with_old_sizes(asked, asked.body(schemas.CLUSTER))
     create = asked.data.clusters.create
     cluster = await asked.call.run(create, asked.tenant, given, asked.call.identity(asked.tenant))
     return accepted(_shown(asked, cluster))
 
 
-async def create_clusters(asked: Asked) -> Answer:
+async def create_data_clusters(asked: Asked) -> Answer:
     given = _with_old_sizes(asked, asked.body(schemas.CLUSTERS))
     create = asked.data.clusters.create_many
     found = await asked.call.run(create, asked.tenant, given, asked.call.identity(asked.tenant))
     return accepted({"clusters": [cluster.cluster_id for cluster in found]})
 
 
-async def read_cluster(asked: Asked, cluster: str) -> Answer:
+async def read_data_cluster(asked: Asked, cluster: str) -> Answer:
     events = _is_true(asked, "show_progress")
     progress = _progress(asked)
 
@@ -90,7 +90,7 @@ async def read_cluster(asked: Asked, cluster: str) -> Answer:
     return Answer(_shown(asked, found, steps, events))
 
 
-async def scale_cluster(asked: Asked, cluster: str) -> Answer:
+async def scale_data_cluster(asked: Asked, cluster: str) -> Answer:
     given = asked.body(schemas.SCALING)
     user = asked.call.identity(asked.tenant)
     progress = _progress(asked)
@@ -102,7 +102,7 @@ async def scale_cluster(asked: Asked, cluster: str) -> Answer:
     return accepted(_shown(asked, *await asked.call.run(scale)))
 
 
-async def change_cluster(asked: Asked, cluster: str) -> Answer:
+async def change_data_cluster(asked: Asked, cluster: str) -> Answer:
     given = asked.body(schemas.CLUSTER_CHANGE)
     progress = _progress(asked)
 
@@ -113,7 +113,7 @@ async def change_cluster(asked: Asked, cluster: str) -> Answer:
     return accepted(_shown(asked, *await asked.call.run(change)))
 
 
-async def delete_cluster(asked: Asked, cluster: str) -> Answer:
+async def delete_data_cluster(asked: Asked, cluster: str) -> Answer:
     force = _is_true(asked, "force")
     user = asked.call.identity(asked.tenant)
     await asked.call.run(asked.data.clusters.delete, asked.tenant, cluster, user, force)
@@ -155,7 +155,7 @@ ROUTES = (
     route(
         "GET",
         _CLUSTERS,
-        list_clusters,
+        list_data_clusters,
         "The tenant's clusters, and those that others show",
         "SaharaClusters",
         query=(*PAGING, *sorted(COLUMNS.filterable)),
@@ -163,7 +163,7 @@ ROUTES = (
     route(
         "POST",
         _CLUSTERS,
-        create_cluster,
+        create_data_cluster,
         "Launches a cluster",
         "SaharaCluster",
         accepts=("SaharaClusterDefinition",),
@@ -171,16 +171,16 @@ ROUTES = (
     route(
         "POST",
         _CLUSTERS + "/multiple",
-        create_clusters,
+        create_data_clusters,
         "Launches several clusters, all or none",
         "SaharaNewClusters",
         accepts=("SaharaClustersDefinition",),
     ),
-    route("GET", _CLUSTER, read_cluster, "A cluster", "SaharaCluster", query=("show_progress",)),
+    route("GET", _CLUSTER, read_data_cluster, "A cluster", "SaharaCluster", query=("show_progress",)),
     route(
         "PUT",
         _CLUSTER,
-        scale_cluster,
+        scale_data_cluster,
         "Changes the sizes of node groups, and adds others",
         "SaharaCluster",
         accepts=("SaharaScaling",),
@@ -188,7 +188,7 @@ ROUTES = (
     route(
         "PATCH",
         _CLUSTER,
-        change_cluster,
+        change_data_cluster,
         "Changes what a cluster is called and who sees it, or verifies it",
         "SaharaCluster",
         accepts=("SaharaClusterChange",),
@@ -196,7 +196,7 @@ ROUTES = (
     route(
         "DELETE",
         _CLUSTER,
-        delete_cluster,
+        delete_data_cluster,
         "Deletes a cluster; with force, whatever its plugin says to that",
         query=("force",),
     ),

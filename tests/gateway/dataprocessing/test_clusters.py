@@ -185,6 +185,7 @@ def test_several_clusters_are_created_at_once_or_none(world: World) -> None:
         ({"node_groups": [group("w", 1), group("w", 1)]}, InvalidData, "Duplicates in node group names"),
         ({"node_groups": [group("w", 0)]}, Invalid, "at least one node"),
         ({"node_groups": []}, Invalid, "at least one node"),
+        ({"node_groups": [group("w", 10**12)]}, InvalidData, "500 at most"),
         ({"plugin_name": "nope"}, PluginError, "no plugin with name 'nope'"),
     ],
 )

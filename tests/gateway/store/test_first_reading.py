@@ -33,7 +33,7 @@ for thread in threads:
 """
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_many_threads_read_the_first_cluster(tmp_path: Path, number: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "state.db")],
