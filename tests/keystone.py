@@ -87,6 +87,13 @@ class Keystone:
         path = f"/projects/{project}/users/{user}/roles/{roles[0]['id']}"
         self._call("PUT", path, None, self.admin)
 
+    def offer(self, kind: str, url: str) -> None:
+        """Puts a service into the catalog."""
+        body = {"service": {"type": kind, "name": kind}}
+        service = self._call("POST", "/services", body, self.admin)[1]["service"]["id"]
+        endpoint = {"interface": "public", "url": url, "service_id": service, "region_id": "RegionOne"}
+        self._call("POST", "/endpoints", {"endpoint": endpoint}, self.admin)
+
     def revoke(self, token: str) -> None:
         self._call("DELETE", "/auth/tokens", None, self.admin, {"X-Subject-Token": token})
 
