@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,7 @@ def warm_up() -> int:
     return count
 
 
-def _below(base: type) -> Iterator[type]:
+def _below(base: type[Any]) -> Iterator[type[Any]]:
     for shape in base.__subclasses__():
         yield shape
         yield from _below(shape)
