@@ -84,9 +84,18 @@ start_images() {
     _IMAGES_PID=$!
 }
 
+# Keystone has a hundred packages, which are none of the project's: once, in a place of their own.
+_install_keystone() {
+    "$PYTHON" -c 'import sys; from tests import keystone; sys.exit(keystone.missing() is not None)' && return
+    say "Installing a Keystone for the tests, once (about a minute) …"
+    "$PYTHON" -c 'from tests import keystone; keystone.install(keystone.home())' ||
+        say "Keystone could not be installed: its tests will be skipped."
+}
+
 start_services() {
     _SERVICES_DIR=$(mktemp -d)
     trap _stop_services EXIT
+    _install_keystone
     _start_docker
     _start_zookeeper
     # The containers of the tests run a static busybox, for none can be pulled; the README uses curl.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import zookeeper
+from tests import keystone, zookeeper
 from tests.faults import seeds  # noqa: F401 -- draws the number of the run before others are started
 from tests.measured import Measured, recorder, summary
 from tests.postgres import Postgres, program
@@ -162,3 +162,16 @@ def own_zookeeper(zookeeper_installed: None, tmp_path: Path) -> Iterator[zookeep
     server = zookeeper.ZooKeeper(directory)
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def real_keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[keystone.Keystone]:
+    """A Keystone with the project, the user and the role ``admin``; in CI it must be there."""
+    problem = keystone.missing()
+    if problem is not None:
+        if os.environ.get("CI"):
+            pytest.fail(problem)
+        pytest.skip(f"needs a Keystone: {problem} (python -m tests.keystone DIRECTORY installs one)")
+    server = keystone.Keystone(tmp_path_factory.mktemp("keystone"))
+    yield server
+    server.close()
