@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sqlite3
@@ -67,9 +68,12 @@ def parse_url(text: str) -> sa.URL:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             # Job configurations hold what their authors put there: nobody else's to read.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        with path.open("rb"):
-            pass
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        # Only asked, never opened: closing a file drops all locks that this process has on it (POSIX),
+        # those of another connection to it too, and SQLite would then lose what that one writes.
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (FileExistsError, NotADirectoryError) as error:
         raise Invalid(f"the state cannot be kept in {path}: {path.parent} is not a directory") from error
     except OSError as error:
