@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 20
 _PAUSE = 0.1
+# For so long (seconds) it may be that another makes, or removes, the same network: a daemon with much
+# to do takes seconds for one.
+_RACE_SECS = 10.0
 # What another executor that does the same may have caused; looking again tells.
 _RACES = ("already exists", "overlap", "ambiguous", "already in use", "has active endpoints")
 
@@ -60,7 +63,8 @@ class NodeNetworks:
     def _ensure_one(self, attachment: Attachment) -> None:
         name = networks.network_name(attachment)
         made, trouble = "", ""
-        for _ in range(_TRIES):
+        give_up = time.monotonic() + _RACE_SECS
+        while time.monotonic() < give_up:
             found = networks.choose(name, self._docker.networks(name))
             if found is not None:
                 if made and made != found.get("Id"):

@@ -195,19 +195,20 @@ def test_a_disk_that_the_agent_does_not_have_is_named(bench: Bench, tmp_path: Pa
 
 
 def test_a_node_is_running_once_all_of_its_ports_are_listened_on(bench: Bench) -> None:
-    first, second = socket.socket(), free_port()
-    with first:
+    first, second = socket.socket(), socket.socket()
+    with first, second:
         first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
         first.listen()
-        node = Node("db0", check_ports=(first.getsockname()[1], second))
+        node = Node("db0", check_ports=(first.getsockname()[1], second.getsockname()[1]))
         bench.launch(payload("n1", FOR_EVER, node=node))
         bench.wait("n1", "TASK_STARTING")
         # The first port has been asked for: so has the second, which nobody listens on.
         first.accept()[0].close()
         first.accept()[0].close()
         assert bench.states("n1") == ["TASK_STARTING"]
-        with socket.create_server(("127.0.0.1", second)):
-            bench.wait("n1", "TASK_RUNNING")
+        second.listen()
+        bench.wait("n1", "TASK_RUNNING")
     # That nobody listens any more changes nothing: this only gates the beginning.
     settled = threading.Event()
     assert not settled.wait(1.2)
@@ -229,7 +230,9 @@ def test_a_port_that_is_not_listened_on_in_time_fails_the_node(
 
 
 def test_a_healthy_node_listens_first_and_is_asked_for_its_health_then(bench: Bench) -> None:
-    port = free_port()
+    server = socket.socket()
+    server.bind(("127.0.0.1", 0))
+    port = server.getsockname()[1]
     check = {
         "health_checker": {"shell": {"shell_command": "echo asked >> asked; test -e well"}},
         "interval_secs": 0.1,
@@ -242,7 +245,8 @@ def test_a_healthy_node_listens_first_and_is_asked_for_its_health_then(bench: Be
     bench.wait("n1", "TASK_STARTING")
     asked = bench.sandbox("n1") / "asked"
     assert not asked.exists()
-    with socket.create_server(("127.0.0.1", port)):
+    with server:
+        server.listen()
         eventually(asked.exists)
         assert bench.states("n1") == ["TASK_STARTING"]
         (bench.sandbox("n1") / "well").touch()

@@ -302,7 +302,7 @@ def ssh_server(request: pytest.FixtureRequest) -> Iterator[int]:
                 transport.add_server_key(paramiko.Ed25519Key.from_private_key(io.StringIO(host.private)))
                 try:
                     transport.start_server(server=_Server(files["/root/.ssh/authorized_keys"]))
-                except (paramiko.SSHException, EOFError):
+                except (paramiko.SSHException, EOFError, OSError):
                     continue  # a client that does not trust us goes away
 
         thread = threading.Thread(target=serve)

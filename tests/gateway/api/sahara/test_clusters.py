@@ -193,7 +193,12 @@ async def test_lists_are_filtered_sorted_and_paged(
 ) -> None:
     world.fleet.full = True
     made = await ask(client, "POST", CLUSTERS + "/multiple", {**a_cluster("m"), "count": 3}, code=202)
-    await create(client, body=a_cluster("vanilla", plugin_name="vanilla", hadoop_version="1.2.1"))
+    groups = [
+        {"name": "master", "count": 1, "flavor_id": 42, "node_processes": ["namenode", "jobtracker"]},
+        {"name": "worker", "count": 1, "flavor_id": 42, "node_processes": ["datanode", "tasktracker"]},
+    ]
+    hadoop = {"plugin_name": "vanilla", "hadoop_version": "1.2.1", "node_groups": groups}
+    await create(client, body=a_cluster("vanilla", **hadoop))
     ids = made["clusters"]
     assert [(await read(client, one))["name"] for one in ids] == ["m-1", "m-2", "m-3"]
     page = await ask(client, "GET", CLUSTERS + "?limit=2&sort_by=name", code=200)
