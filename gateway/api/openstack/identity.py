@@ -303,6 +303,7 @@ ROUTES = (
         "CloudToken",
         _failed,
         query=("nocatalog",),
+        fails=(404,),
     ),
     route(
         "GET",

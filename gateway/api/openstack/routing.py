@@ -50,8 +50,12 @@ def route(
     query: tuple[str, ...] = (),
     kind: Kind | None = None,
     local: bool = False,
+    fails: tuple[int, ...] = (),
 ) -> Route:
-    """Returns a route of a facade; ``failure`` is one of the functions below."""
+    """Returns a route of a facade; ``failure`` is one of the functions below.
+
+    ``fails``: statuses of failures that others of its kind have not.
+    """
     return Route(
         method,
         pattern,
@@ -62,7 +66,7 @@ def route(
         body=bool(accepts),
         kind=kind,
         local=local,
-        answers=((status, schema),),
+        answers=((status, schema), *((one, "OpenStackFailure") for one in fails)),
         accepts=accepts,
         failures="OpenStackFailure",
     )
