@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from framework.core.messages import Decline, Disconnected, Kill, Launch, Registered, Revive
@@ -15,7 +16,7 @@ from framework.mesos.calls import CallSender
 from framework.mesos.driver import MesosDriver
 from framework.mesos.masters import Address
 from framework.mesos.session import Session
-from tests.framework.mesos.conftest import Sink
+from tests.framework.mesos.conftest import QUICK, Sink
 from tests.framework.mesos.peer import Master, Recording, Request, eventually
 
 
@@ -157,10 +158,14 @@ def test_of_several_launches_none_is_sent_twice(driver: MesosDriver, master: Mas
 
 
 def test_calls_of_an_earlier_subscription_are_dropped(
-    driver: MesosDriver, master: Master, sink: Sink
+    make_driver: Callable[..., MesosDriver], master: Master, sink: Sink
 ) -> None:
+    # The call that is on its way must not time out before the driver has subscribed anew.
+    driver = make_driver(timing=msgspec.structs.replace(QUICK, call_timeout=30.0))
+    driver.start()
+    sink.wait(Registered)
     release = threading.Event()
-    master.call = lambda request: not release.wait(10)
+    master.call = lambda request: not release.wait(30)
     driver.perform([Kill("first"), Launch(("o-1",), "a-1", ())])
     eventually(lambda: master.calls("KILL"))
     driver.resubscribe("for the test")
