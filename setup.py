@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["gateway*", "gatewayctl*", "framework*", "executor*"]),
-    package_data={"": ["py.typed"], "gateway.api.reference": ["page.html", "page.css"]},
+    package_data={"gateway.api.reference": ["page.html", "page.css"]},
     install_requires=[
         "tornado>=6.5.10",
         "pymesos==0.3.15",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import docs, growth, listing, offers, place, recover, start, status, submit
+from benchmarks import docs, growth, listing, offers, place, recover, sahara, start, status, submit
 from benchmarks.measure import Report, machine
 
 BENCHMARKS: dict[str, tuple[Callable[[Report], None], ...]] = {
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Report], None], ...]] = {
     "submit": (submit.run,),
     "start": (start.run,),
     "recover": (recover.run,),
+    "sahara": (sahara.run,),
 }
 
 

@@ -102,8 +102,11 @@ def wanted(result: Result) -> float | None:
 
 
 def svg(results: Sequence[Result]) -> str:
-    """Returns bars of our speed beside the peer's (1), logarithmic, with a tick at each goal."""
-    shown = [result for result in results if result.peer]
+    """Returns bars of our speed beside the peer's (1), logarithmic, with a tick at each goal.
+
+    Peers of another day are left out: beside them a figure says as much of the machine.
+    """
+    shown = [result for result in results if result.peer and not result.recorded]
     speeds = [speed(result) for result in shown] + [0.1, 10.0]
     low, high = math.log10(min(speeds)) - 0.05, math.log10(max(speeds)) + 0.05
 

@@ -11,12 +11,13 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from benchmarks import mesos_json
+from benchmarks.machines import Machines
 from benchmarks.mesos_json import Agents, record
 
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
@@ -35,8 +36,26 @@ class _TaskId(msgspec.Struct):
     agent_id: _Value = _Value()
 
 
+class _Scalar(msgspec.Struct):
+    value: float
+
+
+class _Resource(msgspec.Struct):
+    name: str
+    scalar: _Scalar | None = None
+
+
+class _Executor(msgspec.Struct, frozen=True):
+    resources: tuple[_Resource, ...] = ()
+
+
+class _TaskInfo(_TaskId):
+    resources: tuple[_Resource, ...] = ()
+    executor: _Executor = _Executor()
+
+
 class _Launch(msgspec.Struct):
-    task_infos: list[_TaskId] = []
+    task_infos: list[_TaskInfo] = []
 
 
 class _Operation(msgspec.Struct):
@@ -45,6 +64,16 @@ class _Operation(msgspec.Struct):
 
 class _Accept(msgspec.Struct):
     operations: list[_Operation] = []
+    offer_ids: list[_Value] = []
+
+
+class _Filters(msgspec.Struct, frozen=True):
+    refuse_seconds: float = 5.0
+
+
+class _Decline(msgspec.Struct):
+    offer_ids: list[_Value] = []
+    filters: _Filters = _Filters()
 
 
 class _Reconcile(msgspec.Struct):
@@ -56,13 +85,15 @@ class _Call(msgspec.Struct):
 
     type: str
     accept: _Accept | None = None
+    decline: _Decline | None = None
     reconcile: _Reconcile | None = None
 
 
 class Order(msgspec.Struct, kw_only=True):
     """``do``: ``offers`` (of ``agents``, ``per_event`` in one event; answered when ``until`` tasks
     have been launched), ``updates`` (RUNNING for ``tasks``: ids and agents; answered when as many
-    acknowledgements have come), ``wait`` (until subscribed), ``counts``.
+    acknowledgements have come), ``run`` (from now on ``agents`` are there, offer what they have, and
+    run what they are given), ``wait`` (until subscribed), ``counts``.
     """
 
     do: str
@@ -94,10 +125,11 @@ class FakeMaster:
         self._call = msgspec.json.Decoder(_Call)
         self._order = msgspec.json.Decoder(Order)
         self._numbers = itertools.count(1)
+        self._machines: Machines | None = None
 
     def run(self) -> None:
         while True:
-            for key, mask in self._selector.select():
+            for key, mask in self._selector.select(self._patience()):
                 if key.fileobj is self._listener:
                     self._accept()
                     continue
@@ -106,6 +138,7 @@ class FakeMaster:
                     self._read(connection)
                 if mask & selectors.EVENT_WRITE and connection.sock.fileno() >= 0:
                     self._flush(connection)
+            self._offer()
 
     # -- connections ------------------------------------------------------------------------------
 
@@ -179,7 +212,9 @@ class FakeMaster:
                 infos = operation.launch.task_infos if operation.launch else []
                 self.launched.update((i.task_id.value, i.agent_id.value) for i in infos)
                 self.counts["tasks"] += len(infos)
-        elif call.reconcile is not None and self._stream is not None:
+        if self._machines is not None:
+            self._with_machines(self._machines, call)
+        if call.reconcile is not None and self._stream is not None:
             events = (
                 mesos_json.reconciled_event(t.task_id.value, t.agent_id.value)
                 for t in call.reconcile.tasks
@@ -196,6 +231,9 @@ class FakeMaster:
             done = self._make_offers(order)
         elif order.do == "updates":
             done = self._make_updates(order)
+        elif order.do == "run":
+            self._machines = Machines(order.agents, began)
+            done = dict
         elif order.do == "wait":
             done = lambda: {} if self._stream is not None else None  # noqa: E731
         else:
@@ -234,6 +272,46 @@ class FakeMaster:
         self._send(self._stream, b"".join(events))
         return lambda: {"written": written} if self.counts.get("ACKNOWLEDGE", 0) >= target else None
 
+    # -- agents that run what they are given ------------------------------------------------------
+
+    def _with_machines(self, machines: Machines, call: _Call) -> None:
+        now = time.monotonic()
+        if call.type == "REVIVE":
+            machines.revive(now)
+        elif call.type == "SUPPRESS":
+            machines.suppress()
+        elif call.decline is not None:
+            offers = [offer.value for offer in call.decline.offer_ids]
+            machines.decline(offers, now, call.decline.filters.refuse_seconds)
+        elif call.accept is not None:
+            offers = [offer.value for offer in call.accept.offer_ids]
+            launches = [o.launch.task_infos for o in call.accept.operations if o.launch is not None]
+            for infos in filter(None, launches):
+                tasks = [_amounts(info.resources) for info in infos]
+                executor = _amounts(infos[0].executor.resources)
+                machines.launch(offers, infos[0].agent_id.value, tasks, executor, now)
+                self._tell_running(infos)
+
+    def _tell_running(self, infos: list[_TaskInfo]) -> None:
+        assert self._stream is not None
+        events = (
+            mesos_json.update_event(
+                i.task_id.value, i.agent_id.value, "TASK_RUNNING", next(self._numbers)
+            )
+            for i in infos
+        )
+        self._send(self._stream, b"".join(map(record, events)))
+
+    def _offer(self) -> None:
+        if self._machines is not None and self._stream is not None:
+            offers = self._machines.take_offers(time.monotonic())
+            if offers:
+                self._send(self._stream, record(mesos_json.event_of(offers)))
+
+    def _patience(self) -> float | None:
+        due = self._machines.next() if self._machines is not None and self._stream else None
+        return None if due is None else max(0.0, due - time.monotonic())
+
     def _settle(self) -> None:
         """Answers the orders that have come to pass."""
         still = []
@@ -259,6 +337,15 @@ def _take_request(received: bytearray) -> tuple[bytes, bytes] | None:
     body = bytes(received[end + 4 : end + 4 + length])
     del received[: end + 4 + length]
     return head.split(b" ", 2)[1], body
+
+
+def _amounts(resources: Iterable[_Resource]) -> dict[str, float]:
+    """Returns how much there is of each scalar."""
+    found: dict[str, float] = {}
+    for resource in resources:
+        if resource.scalar is not None:
+            found[resource.name] = found.get(resource.name, 0.0) + resource.scalar.value
+    return found
 
 
 def _json_answer(value: dict[str, Any]) -> bytes:

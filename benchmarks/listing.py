@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.load import Load, request
-from benchmarks.measure import Report, compare, quantile
+from benchmarks.measure import Report, Result, compare, quantile
 from benchmarks.processes import Process, running
 from gateway.auth.passwords import hash_token, new_token
 from tests.e2e.harness import Server, gateway
@@ -45,21 +45,34 @@ def _get(path: str) -> bytes:
     return request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
 
 
+def _rate(
+    report: Report,
+    what: str,
+    ours: Load,
+    theirs: Load,
+    requests: int,
+    beside: str = "bare small handler",
+    goal: float | None = 0.5,
+) -> Result:
+    """Compares how many of these requests a second both answer; ours are to reach ``goal`` of theirs."""
+    return compare(
+        report,
+        "list",
+        what,
+        "/s",
+        ours=lambda: ours.rate(1, requests),
+        peer=(beside, lambda: theirs.rate(1, requests)),
+        goal="" if goal is None else f"ratio >= {goal}",
+        holds=None if goal is None else lambda value, ratio: ratio >= goal,
+        repetitions=report.repetitions(),
+    )
+
+
 def _full(report: Report, server: Server, peer: Process, jobs: int) -> None:
     ours = Load(server.address, lambda n: _get(ALL))
     theirs = Load(peer.address, lambda n: _get("/full"))
     requests = 3 if report.quick else 30
-    result = compare(
-        report,
-        "list",
-        f"all {jobs:,} jobs",
-        "/s",
-        ours=lambda: ours.rate(1, requests),
-        peer=("bare handler, msgspec", lambda: theirs.rate(1, requests)),
-        goal="ratio >= 0.5",
-        holds=lambda value, ratio: ratio >= 0.5,
-        repetitions=report.repetitions(),
-    )
+    result = _rate(report, f"all {jobs:,} jobs", ours, theirs, requests, "bare handler, msgspec")
     row = 1e6 / result.value / jobs
     report.figure("list", "a row of all", row, "us", "<= 10 us", met=row <= 10)
 
@@ -67,35 +80,13 @@ def _full(report: Report, server: Server, peer: Process, jobs: int) -> None:
 def _one(report: Report, server: Server, peer: Process, path: str) -> None:
     ours = Load(server.address, lambda n: _get(path))
     theirs = Load(peer.address, lambda n: _get("/one"))
-    requests = 20 if report.quick else 1000
-    compare(
-        report,
-        "list",
-        "one job",
-        "/s",
-        ours=lambda: ours.rate(1, requests),
-        peer=("bare small handler", lambda: theirs.rate(1, requests)),
-        goal="ratio >= 0.5",
-        holds=lambda value, ratio: ratio >= 0.5,
-        repetitions=report.repetitions(),
-    )
+    _rate(report, "one job", ours, theirs, 20 if report.quick else 1000)
 
 
 def _page(report: Report, server: Server, peer: Process, path: str) -> None:
     ours = Load(server.address, lambda n: _get(path))
     theirs = Load(peer.address, lambda n: _get("/page"))
-    requests = 20 if report.quick else 300
-    compare(
-        report,
-        "list",
-        "a page of 100",
-        "/s",
-        ours=lambda: ours.rate(1, requests),
-        peer=("bare small handler", lambda: theirs.rate(1, requests)),
-        goal="",
-        holds=None,
-        repetitions=report.repetitions(),
-    )
+    _rate(report, "a page of 100", ours, theirs, 20 if report.quick else 300, goal=None)
     latencies = [latency * 1000 for latency in ours.latencies]
     p99 = quantile(latencies, 0.99)
     report.figure(

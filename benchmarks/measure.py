@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 class Result:
     """One figure beside its peer's. ``goal`` is a sentence, ``met`` whether it holds (None: no goal).
 
-    ``ratio`` is ``value / peer_value``; both are 0 for a figure that has no peer.
+    ``ratio`` is ``value / peer_value``; both are 0 for a figure that has no peer. ``recorded``: the
+    peer's figure is not of this run.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Result:
     ratio: float
     goal: str
     met: bool | None
+    recorded: bool = False
 
 
 @dataclass
@@ -75,6 +77,18 @@ class Report:
         """Adds a figure that has no peer."""
         self.samples[f"{name}/{metric}"] = samples or [value]
         self.results.append(Result(name, metric, value, unit, "", 0.0, 0.0, goal, met))
+
+    def recorded(self, result: Result, metric: str, peer: tuple[str, float], least: float) -> None:
+        """Adds a figure once more as ``metric``, beside a peer's that was measured at another time: one
+        that cannot be run here. The goal is ``least`` times the peer's rate."""
+        self.samples[f"{result.name}/{metric}"] = self.samples[f"{result.name}/{result.metric}"]
+        ratio = result.value / peer[1]
+        goal = f"ratio >= {least:g}"
+        self.results.append(
+            Result(
+                result.name, metric, result.value, result.unit, *peer, ratio, goal, ratio >= least, True
+            )
+        )
 
 
 def machine() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -27,13 +28,13 @@ def agent_id(number: int) -> str:
     return f"5a2d7e0c-bench-S{number}"
 
 
-def offer(agents: Agents, number: int) -> dict[str, Any]:
-    """Returns the offer of agent ``number``, whole."""
+def offer(agents: Agents, number: int, serial: int | None = None) -> dict[str, Any]:
+    """Returns the offer of agent ``number``, whole; ``serial`` tells it from others of the agent."""
     hostname = f"agent-{number}.example"
     texts = [("rack", f"r{number % RACKS}"), ("zone", f"z{number % 3}")]
     texts += [(f"attribute-{i}", f"value-{i}-of-{hostname}") for i in range(agents.padding)]
     return {
-        "id": {"value": f"5a2d7e0c-bench-O{number}"},
+        "id": {"value": f"5a2d7e0c-bench-O{number if serial is None else f'{number}-{serial}'}"},
         "framework_id": {"value": FRAMEWORK},
         "agent_id": {"value": agent_id(number)},
         "hostname": hostname,
@@ -65,7 +66,11 @@ def _scalar(name: str, value: float) -> dict[str, Any]:
 
 def offers_event(agents: Agents, first: int, count: int) -> bytes:
     """Returns an OFFERS event with the offers of ``count`` agents from ``first`` on."""
-    offers = [offer(agents, number) for number in range(first, first + count)]
+    return event_of([offer(agents, number) for number in range(first, first + count)])
+
+
+def event_of(offers: Sequence[dict[str, Any]]) -> bytes:
+    """Returns the OFFERS event of these offers."""
     return msgspec.json.encode({"type": "OFFERS", "offers": {"offers": offers}})
 
 

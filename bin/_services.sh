@@ -61,7 +61,7 @@ _start_zookeeper() {
     fi
     say "Starting a ZooKeeper for the tests …"
     local port
-    port=$("$PYTHON" -c 'from tests import zookeeper; print(zookeeper.free_port())')
+    port=$("$PYTHON" -c 'from tests import ports; print(ports.free_port())')
     "$PYTHON" -m tests.zookeeper "$_SERVICES_DIR/zookeeper" "$port" >"$_SERVICES_DIR/zookeeper.log" 2>&1 &
     _ZOOKEEPER_PID=$!
     for _ in $(seq 150); do

@@ -32,6 +32,8 @@ Json = dict[str, Any]
 
 _CALL_TIMEOUT = 10.0
 _RETRY_PAUSE = 0.5
+# How long (seconds) an executor that ends waits with its last updates for an agent that has gone.
+_NOBODY_LISTENS = 1.0
 
 
 def _import_driver() -> Any:
@@ -123,11 +125,15 @@ class ExecutorDriver(_PymesosDriver):
         self._waker.close()
 
     def drain(self, timeout: float) -> bool:
-        """Waits up to ``timeout`` seconds for all acknowledgements; returns whether they have come."""
-        deadline = time.monotonic() + timeout
+        """Waits up to ``timeout`` seconds for all acknowledgements; returns whether they have come.
+
+        While there is no connection to the agent it waits for a second at most.
+        """
+        begun = time.monotonic()
         with self._something_to_send:
             while self._log.updates and not self._stop.is_set():
-                left = deadline - time.monotonic()
+                longest = timeout if self._subscribed else min(timeout, _NOBODY_LISTENS)
+                left = begun + longest - time.monotonic()
                 if left <= 0:
                     return False
                 self._something_to_send.wait(left)
@@ -209,6 +215,7 @@ class ExecutorDriver(_PymesosDriver):
     def _disconnected(self) -> None:
         with self._something_to_send:
             self._subscribed = False
+            self._something_to_send.notify_all()
         self._drop_connection()
 
     def _give_up(self, reason: str) -> None:

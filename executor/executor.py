@@ -211,7 +211,9 @@ class Executor:
             runner.join(max(0.0, until - time.monotonic()))
         self._remote.close(max(0.5, until - time.monotonic()))
         if self.driver is not None:
-            self.driver.drain(max(0.0, min(1.0, until - time.monotonic())))
+            # Of more than a second the last one is for the exit.
+            left = until - time.monotonic()
+            self.driver.drain(max(0.0, min(1.0, left), left - 1.0))
         self.stopped.set()
 
 

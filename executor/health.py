@@ -26,6 +26,8 @@ Check = Callable[[], str | None]
 
 
 class Verdict(StrEnum):
+    """What is known of the health of a task."""
+
     UNDECIDED = "undecided"
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"

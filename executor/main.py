@@ -17,6 +17,7 @@ from executor.runtimes.zygote import Zygote
 
 if TYPE_CHECKING:
     from executor.environment import ExecutorEnvironment
+    from executor.runtimes.base import Options
     from executor.runtimes.choice import Runtimes
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,6 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
     from executor.environment import BadEnvironment, parse_environment
     from executor.executor import Executor
     from executor.identity import owner_of
-    from executor.runtimes.base import Options
     from executor.runtimes.choice import Runtimes
     from executor.updates import UpdateLog
 
@@ -96,13 +96,7 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
     runtimes = Runtimes(zygote)
     executor = Executor(
         environment,
-        Options(
-            hard_cpu_limit=options.hard_cpu_limit,
-            docker_patience=options.docker_patience,
-            pids_limit=options.pids_limit,
-            sandboxes_kept=options.sandboxes_kept,
-            ports_patience=options.ports_patience,
-        ),
+        _runtime_options(options),
         owner_of(os.getpid()),
         runtimes.choose,
     )
@@ -129,6 +123,18 @@ def _serve(options: argparse.Namespace, zygote: Zygote) -> int:
     updates.close()
     runtimes.close()
     return 0
+
+
+def _runtime_options(given: argparse.Namespace) -> Options:
+    from executor.runtimes.base import Options
+
+    return Options(
+        hard_cpu_limit=given.hard_cpu_limit,
+        docker_patience=given.docker_patience,
+        pids_limit=given.pids_limit,
+        sandboxes_kept=given.sandboxes_kept,
+        ports_patience=given.ports_patience,
+    )
 
 
 def _sweep(runtimes: Runtimes, environment: ExecutorEnvironment, stopped: threading.Event) -> None:

@@ -85,6 +85,7 @@ Message = Run | Part | Fetch | Cancel | Reply
 
 
 def encode(message: Message) -> bytes:
+    """Returns the bytes of a message; :func:`decode` reads them."""
     return msgspec.json.encode(message)
 
 

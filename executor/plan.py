@@ -37,6 +37,8 @@ class Outcome(StrEnum):
 
 
 class ProcessStatus(StrEnum):
+    """Where a process of the task is."""
+
     WAITING = "waiting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"

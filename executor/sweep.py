@@ -20,11 +20,6 @@ OWNER_VARIABLE = "MESOS_GATEWAY_EXECUTOR"
 CALL_VARIABLE = "MESOS_GATEWAY_CALL"
 
 
-def owner_in(environ: bytes) -> str | None:
-    """Returns the owner that an environment (as ``/proc/PID/environ`` has it) names."""
-    return _value_in(environ, OWNER_VARIABLE)
-
-
 def orphaned_processes() -> list[int]:
     """Returns the pids of processes whose executor is dead; only those whose environment we may read."""
     states: dict[str, str] = {}
@@ -53,7 +48,7 @@ def _marked(variable: str) -> Iterator[tuple[int, str]]:
             continue
         with contextlib.suppress(OSError):
             with open(f"/proc/{name}/environ", "rb") as file:
-                value = _value_in(file.read(), variable)
+                value = value_in(file.read(), variable)
             if value:
                 yield int(name), value
 
@@ -80,7 +75,8 @@ def kill_orphans() -> int:
     return len(killed)
 
 
-def _value_in(environ: bytes, variable: str) -> str | None:
+def value_in(environ: bytes, variable: str) -> str | None:
+    """Returns the value of a variable in an environment, as ``/proc/PID/environ`` has it, or None."""
     prefix = f"{variable}=".encode()
     for entry in environ.split(b"\0"):
         if entry.startswith(prefix):

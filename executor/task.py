@@ -146,6 +146,8 @@ class RotatePolicy(msgspec.Struct, frozen=True):
 
 
 class Logger(msgspec.Struct, frozen=True):
+    """Where a process's output goes, and whether its files are rotated."""
+
     destination: Literal["file", "console", "both", "none"] = "file"
     mode: Literal["standard", "rotate"] = "standard"
     rotate: RotatePolicy = RotatePolicy()
@@ -183,16 +185,22 @@ class TaskSpec(msgspec.Struct, frozen=True):
 
 
 class HttpHealthChecker(msgspec.Struct, frozen=True):
+    """Healthy is who answers so at ``endpoint``; a code of 0 stands for any below 400."""
+
     endpoint: str = "/health"
     expected_response: str = "ok"
     expected_response_code: int = 0
 
 
 class ShellHealthChecker(msgspec.Struct, frozen=True):
+    """Healthy is whose command ends with 0."""
+
     shell_command: str
 
 
 class HealthChecker(msgspec.Struct, frozen=True):
+    """One of the two."""
+
     http: HttpHealthChecker | None = None
     shell: ShellHealthChecker | None = None
 
@@ -219,6 +227,8 @@ class HttpLifecycle(msgspec.Struct, frozen=True):
 
 
 class Lifecycle(msgspec.Struct, frozen=True):
+    """What is done before a task is killed."""
+
     http: HttpLifecycle | None = None
 
 

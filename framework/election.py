@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
+from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.states import KazooState
 from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
 
@@ -34,6 +35,8 @@ FRAMEWORK = "framework"
 # Of the session: how often it is confirmed, and how long a confirmation holds.
 _BEAT = 1 / 6
 _HOLDS = 2 / 3
+# Of the session: how long a server may take to welcome us.
+_WELCOME = 1 / 3
 _UNSIGNED = 2**64 - 1
 _CANDIDATE = re.compile(r"candidate-[0-9a-f]{32}-[0-9a-f]+-(\d{10})")
 
@@ -64,6 +67,18 @@ def first_of(children: Iterable[str]) -> str | None:
     return min(found)[1] if found else None
 
 
+class _Handshake(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
+    """Kazoo waits for the answer to its greeting as long as a session lasts.
+
+    A server that is just starting may never give one (3.8, where the connection comes before the
+    server runs): the session would be over before the next attempt.
+    """
+
+    def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
+        patience = self.client._session_timeout / 1000 * _WELCOME
+        return super()._invoke(min(timeout, patience), request, xid)
+
+
 class Election:
     """One candidate. ``url`` is where others reach it; ``session`` (seconds) is ZooKeeper's timeout.
 
@@ -89,6 +104,10 @@ class Election:
             # Kazoo would wait for a minute between its attempts.
             connection_retry={"max_tries": -1, "delay": 0.1, "max_delay": 1.0},
             logger=logging.getLogger("framework.zookeeper"),
+        )
+        made = self.client._connection
+        self.client._connection = _Handshake(
+            self.client, made.retry_sleeper, logger=made.logger, sasl_options=made.sasl_options
         )
         self._where = zookeeper
         self._changed = changed

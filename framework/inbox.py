@@ -130,6 +130,8 @@ class Inbox:
         with self._condition:
             self._asked = False
             self._condition.wait_for(lambda: len(self) or self._closed, seconds)
+            # Before they leave the lane: whoever asks meanwhile shall find them there or noted here.
+            self._asked = bool(self._users)
             taken: list[Item] = []
             for lane in (self._users, self._mesos):
                 count = len(lane) if limit is None else min(limit - len(taken), len(lane))

@@ -30,6 +30,7 @@ class Always:
     """The permit of a scheduler that has no rival."""
 
     def refusal(self) -> str | None:
+        """Nothing is refused."""
         return None
 
     def wait(self, seconds: float) -> None:
@@ -49,10 +50,12 @@ class Lease:
         self._changed = threading.Condition()
 
     def refusal(self) -> str | None:
+        """Returns why nothing may be done now, None if it may."""
         with self._changed:
             return None if self._clock() < self._until else self._reason
 
     def wait(self, seconds: float) -> None:
+        """Waits for a change, at most so many seconds, if the lease has run out."""
         with self._changed:
             if self._clock() >= self._until:
                 self._changed.wait(seconds)

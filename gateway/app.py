@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
-from tornado.routing import URLSpec
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule, URLSpec
 from tornado.web import Application, RequestHandler
 
 from framework.model.errors import GatewayError
@@ -18,7 +21,7 @@ from gateway.api.ops import events, status
 from gateway.api.paas import PAAS, bodies
 from gateway.api.reference import handlers as reference
 from gateway.api.registry import kv
-from gateway.api.resource import Resource
+from gateway.api.resource import Resource, ResourceWithBody
 from gateway.api.sahara import SAHARA, routing
 from gateway.context import Gateway
 
@@ -86,11 +89,33 @@ def by_resource(routes: Iterable[Route]) -> dict[str, dict[str, Route]]:
     return resources
 
 
+class GatewayApplication(Application):
+    """Hands requests that announce a body to who can read one."""
+
+    def get_handler_delegate(
+        self,
+        request: HTTPServerRequest,
+        target_class: type[RequestHandler],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        headers = request.headers
+        length = headers.get("Content-Length", "0")
+        if length != "0" or "Transfer-Encoding" in headers or "Content-Encoding" in headers:
+            target_class = ResourceWithBody
+        return super().get_handler_delegate(request, target_class, *args, **kwargs)
+
+
 def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
     """Returns the application of a gateway."""
+    places: dict[str, list[URLSpec]] = {}
+    for pattern, methods in by_resource(with_aliases(routes)).items():
+        regex = next(iter(methods.values())).regex
+        spec = URLSpec(regex, Resource, {"gateway": gateway, "routes": methods})
+        places.setdefault(pattern.split("/")[1], []).append(spec)
+    # By the first segment, so that the last API's paths are not compared with all others'.
     handlers = [
-        URLSpec(next(iter(methods.values())).regex, Resource, {"gateway": gateway, "routes": methods})
-        for methods in by_resource(with_aliases(routes)).values()
+        Rule(PathMatches(f"/{re.escape(first)}(?:/.*)?"), specs) for first, specs in places.items()
     ]
     handlers += [
         URLSpec(
@@ -100,7 +125,7 @@ def make_app(gateway: Gateway, routes: Iterable[Route] = ROUTES) -> Application:
         )
         for one in NOWHERE
     ]
-    return Application(
+    return GatewayApplication(
         handlers,
         default_handler_class=Resource,
         default_handler_args={"gateway": gateway, "routes": {}},

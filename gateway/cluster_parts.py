@@ -38,15 +38,15 @@ from gateway.clusters.rendering import Renderer
 from gateway.clusters.scripts import ScriptRunner
 from gateway.clusters.service import Clusters
 from gateway.context import ClusterParts
-from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue_file import Offers, default_image, read_catalogue
 from gateway.dataprocessing.keypairs import Keypairs
 from gateway.dataprocessing.offers import StoredCatalogue
 from gateway.dataprocessing.service import DataProcessing, data_processing
-from gateway.dataprocessing.verification import Verifier
+from gateway.dataprocessing.verifier import Verifier
 from gateway.metrics import Metrics
 from gateway.options import Options
 from gateway.plugins import loader
+from gateway.plugins.calls import PluginCalls
 from gateway.plugins.channels import Channels
 from gateway.plugins.provider import PluginProvider
 from gateway.policy import Policy
@@ -127,32 +127,20 @@ def build_clusters(
 ) -> tuple[ClusterParts, DataProcessing, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     offers = read_catalogue(options.catalogue) if options.catalogue else Offers()
-    networks = _networks(options, offers)
-    term = Term(store, service, networks)
+    term = Term(store, service, _networks(options, offers))
     store.fence = term.epoch
     fleet = SchedulerFleet(service)
     disks = Disks(store, service)
     rules = Rules(policy, options.default_image)
-    renderer = Renderer(workers)
     registry = KeyValues(store)
     stack.callback(registry.close)
     remote = Remote(service)
     stack.callback(remote.close)
-    isolator = Isolator(options.orchestrator_isolation, options.orchestrator_uids)
-    runner = ScriptRunner(isolator, _script_directory(stack))
-    if (problem := runner.problem()) is not None:
-        log.warning("%s", problem)
-    provider = ProductProvider(
-        store,
-        runner,
-        _addresses(options),
-        term.sign,
-        mirror=_mirror(options, store, registry, stack),
-        timeout=options.orchestrator_timeout,
-    )
+    provider = _product_provider(options, store, term, registry, stack)
     # Whoever sets the machine's clock ends neither leases nor launches.
     clock = Clock()
-    plugins = loader.load()
+    calls = PluginCalls()
+    plugins = loader.load(calls=calls)
     channels = Channels(remote.run, _secret_of(store), options.default_image)
     engine = Engine(
         store,
@@ -161,23 +149,15 @@ def build_clusters(
         rules,
         clock.now,
         cluster_name=options.cluster_name,
-        limits=Limits(
-            place_secs=options.cluster_timeout,
-            history_secs=options.cluster_history,
-            history_size=options.cluster_history_size,
-        ),
+        limits=_limits(options),
         term=partial(_lead, term, disks),
         write_hosts=_hosts_writer(remote, rules),
     )
     clusters = Clusters(store, engine, fleet, rules, options.cluster_name, clock.now)
     engine.start()
     stack.callback(engine.stop)
-    metrics.gauges(
-        lambda: {
-            f"clusters_{phase}": (f"Clusters that are {phase}", count)
-            for phase, count in engine.counts.items()
-        }
-    )
+    metrics.gauges(partial(_gauges, engine))
+    renderer = Renderer(workers)
     parts = ClusterParts(
         store=store,
         catalogue=Catalogue(store, renderer),
@@ -187,7 +167,6 @@ def build_clusters(
         remote=remote,
         registry=registry,
     )
-    calls = PluginCalls()
     catalogue = StoredCatalogue(
         store,
         offers,
@@ -200,6 +179,39 @@ def build_clusters(
     verifier.start()
     stack.callback(verifier.stop)
     return parts, data, term
+
+
+def _gauges(engine: Engine) -> dict[str, tuple[str, float]]:
+    return {
+        f"clusters_{phase}": (f"Clusters that are {phase}", count)
+        for phase, count in engine.counts.items()
+    }
+
+
+def _limits(options: Options) -> Limits:
+    return Limits(
+        place_secs=options.cluster_timeout,
+        history_secs=options.cluster_history,
+        history_size=options.cluster_history_size,
+    )
+
+
+def _product_provider(
+    options: Options, store: Store, term: Term, registry: KeyValues, stack: contextlib.ExitStack
+) -> ProductProvider:
+    """Returns what runs the scripts of products; says in the log if they cannot be kept apart."""
+    isolator = Isolator(options.orchestrator_isolation, options.orchestrator_uids)
+    runner = ScriptRunner(isolator, _script_directory(stack))
+    if (problem := runner.problem()) is not None:
+        log.warning("%s", problem)
+    return ProductProvider(
+        store,
+        runner,
+        _addresses(options),
+        term.sign,
+        mirror=_mirror(options, store, term, registry, stack),
+        timeout=options.orchestrator_timeout,
+    )
 
 
 def _networks(options: Options, offers: Offers) -> Sequence[Network]:
@@ -235,11 +247,11 @@ def _script_directory(stack: contextlib.ExitStack) -> Path:
 
 
 def _mirror(
-    options: Options, store: Store, registry: KeyValues, stack: contextlib.ExitStack
+    options: Options, store: Store, term: Term, registry: KeyValues, stack: contextlib.ExitStack
 ) -> ConsulMirror | None:
     if options.registry == "internal":
         return None
-    mirror = ConsulMirror(consul_url(options.registry), store, registry)
+    mirror = ConsulMirror(consul_url(options.registry), store, registry, lambda: term.epoch() or None)
     stack.callback(mirror.close)
     return mirror
 

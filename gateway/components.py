@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     zookeeper = standby.zookeeper(options)
     rules = read_policy(options.policy) if options.policy else Policy()
     limits = Limits(source_bytes=min(Limits().source_bytes, options.max_body))
-    processes = options.parallel if mode == "process" else min(options.parallel, os.cpu_count() or 1)
-    workers = stack.enter_context(evaluation_workers(processes, limits))
-    # Meanwhile the rest starts: the first configuration or template need not wait for the imports.
-    threading.Thread(target=_warm, args=(workers,), name="warming", daemon=True).start()
+    workers = _workers(options, mode, limits, stack)
     commands = stack.enter_context(
         WorkerProcesses(options.parallel, preload=[CommandBackend.__module__])
     )
@@ -96,13 +94,7 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     requests = Requests()
     if service is not None:
         metrics.scheduler(service.status)
-    metrics.gauges(
-        lambda: {
-            "requests_running": ("Requests being executed", pool.running),
-            "requests_waiting": ("Requests that stand in line", pool.waiting),
-            "streams": ("Open event streams and logs", requests.streams),
-        }
-    )
+    metrics.gauges(partial(_request_gauges, pool, requests))
     if replica is not None and forwarder is not None:
         metrics.gauges(standby.gauges(replica, forwarder))
     return Gateway(
@@ -124,10 +116,29 @@ def build(options: Options, stack: contextlib.ExitStack) -> Gateway:
     )
 
 
+def _workers(
+    options: Options, mode: Mode, limits: Limits, stack: contextlib.ExitStack
+) -> WorkerProcesses:
+    """Starts the processes in which configurations and templates are evaluated."""
+    processes = options.parallel if mode == "process" else min(options.parallel, os.cpu_count() or 1)
+    workers = stack.enter_context(evaluation_workers(processes, limits))
+    # Meanwhile the rest starts: the first configuration or template need not wait for the imports.
+    threading.Thread(target=_warm, args=(workers,), name="warming", daemon=True).start()
+    return workers
+
+
 def _warm(workers: WorkerProcesses) -> None:
     # Whoever needs a worker is told what is wrong; here it may also be that the gateway stops.
     with contextlib.suppress(GatewayError):
         workers.warm()
+
+
+def _request_gauges(pool: Pool, requests: Requests) -> dict[str, tuple[str, float]]:
+    return {
+        "requests_running": ("Requests being executed", pool.running),
+        "requests_waiting": ("Requests that stand in line", pool.waiting),
+        "streams": ("Open event streams and logs", requests.streams),
+    }
 
 
 def _access(options: Options, term: Term | None, stack: contextlib.ExitStack) -> Access:

@@ -15,6 +15,7 @@ from gateway.clusters.disks import Disks
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.service import Clusters
+from gateway.dataprocessing.remembered import Remembered
 from gateway.dataprocessing.service import DataProcessing
 from gateway.events import EventHub
 from gateway.forward import Forwarder
@@ -72,6 +73,9 @@ class Gateway:
     replica: Replica | None = None
     clusters: ClusterParts | None = None
     dataprocessing: DataProcessing | None = None
+    # What the API of data clusters has written of each in lists, as v1.1 and as v1.0.
+    cluster_texts: Remembered[bytes] = field(default_factory=Remembered)
+    old_cluster_texts: Remembered[bytes] = field(default_factory=Remembered)
     max_body: int = 4 * 1024 * 1024
     legacy_status: bool = False
     slow_reader_secs: float = 30.0
@@ -86,6 +90,7 @@ class Gateway:
             self.certificate.reload()
 
     def problems(self) -> tuple[str, ...]:
-        """Returns what was wrong with the files when they were read anew."""
+        """Returns what was wrong with the files when they were read anew, and is with the audit log."""
         certificate = None if self.certificate is None else self.certificate.problem
-        return tuple(problem for problem in (self.access.problem, certificate) if problem is not None)
+        problems = (self.access.problem, certificate, self.audit.problem)
+        return tuple(problem for problem in problems if problem is not None)

@@ -27,7 +27,8 @@ _PAGE = 500
 class Source(Protocol):
     """Where events come from: what is used of :class:`framework.service.SchedulerService`."""
 
-    def subscribe(self, listener: Callable[[StoredEvent], None]) -> Callable[[], None]: ...
+    def subscribe(self, listener: Callable[[StoredEvent], None]) -> Callable[[], None]:
+        """Has ``listener`` called with each event; returns the undo."""
 
     def events_after(
         self,
@@ -37,7 +38,8 @@ class Source(Protocol):
         cluster: str | None = None,
         role: str | None = None,
         key: JobKey | None = None,
-    ) -> list[StoredEvent]: ...
+    ) -> list[StoredEvent]:
+        """See :meth:`framework.storage.Storage.events_after`."""
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ class Filter(msgspec.Struct, frozen=True):
     roles: frozenset[str] | None = None
 
     def accepts(self, event: Publish) -> bool:
+        """Whether a reader wants, and may see, the event."""
         return (
             self.cluster in (None, event.key.cluster)
             and self.role in (None, event.key.role)
@@ -80,6 +83,7 @@ class EventHub:
             self._unsubscribe = self._source.subscribe(self._hear)
 
     def stop(self) -> None:
+        """Reads no more; waits for reads that are under way."""
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None

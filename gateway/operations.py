@@ -68,6 +68,7 @@ class Operations:
 
     @property
     def registry(self) -> Registry:
+        """The backends, by cluster."""
         return self._registry
 
     def _backend(self, cluster: str) -> SchedulerBackend:
@@ -103,6 +104,7 @@ class Operations:
     # -- verbs -------------------------------------------------------------------------------------
 
     def create(self, request: Request) -> None:
+        """Creates the request's job."""
         backend = self._backend(request.key.cluster)
         submission = self._submission(backend, request)
         backend.create_job(request.key, submission, request.user)
@@ -122,19 +124,23 @@ class Operations:
         return backend.begin_create(request.key, submission, request.user)
 
     def update(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        """Begins an update of the request's job, or of these instances of it."""
         backend = self._backend(request.key.cluster)
         submission = self._submission(backend, request)
         backend.update_job(request.key, submission, instances, request.user)
 
     def cancel_update(self, request: Request) -> None:
+        """Ends the update of the request's job."""
         backend = self._backend(request.key.cluster)
         backend.cancel_update(request.key, self._optional(request), request.user)
 
     def restart(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        """Begins to replace instances; all for None."""
         backend = self._backend(request.key.cluster)
         backend.restart_job(request.key, self._optional(request), instances, request.user)
 
     def kill(self, request: Request, instances: tuple[int, ...] | None) -> None:
+        """Ends instances; all for None."""
         backend = self._backend(request.key.cluster)
         backend.kill_job(request.key, self._optional(request), instances, request.user)
 
@@ -157,6 +163,7 @@ class Operations:
     # -- reads -------------------------------------------------------------------------------------
 
     def list_jobs(self, cluster: str, role: str) -> Sequence[str]:
+        """Returns the keys of a role's jobs, sorted."""
         return self._backend(cluster).list_jobs(role)
 
     def list_cluster(self, cluster: str, visible: frozenset[str] | None = None) -> list[str]:
@@ -170,6 +177,7 @@ class Operations:
         return self._backend(key.cluster).glance_job(key)
 
     def job(self, key: JobKey) -> JobView:
+        """Returns all there is of a job; raises :class:`NotFound`."""
         return self._backend(key.cluster).get_job(key)
 
 

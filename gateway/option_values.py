@@ -10,7 +10,7 @@ from pathlib import Path
 
 from framework.mesos.executors import check_disk_path
 from framework.mesos.masters import Address, ZooKeeperUrl, parse_master
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, without_password
 from framework.model.jobs import check_segment
 from gateway.auth.addresses import Network
 from gateway.auth.rates import Rate
@@ -20,12 +20,15 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 def text(value: str) -> str:
+    """Any text that is not empty."""
     if not value.strip():
         raise ValueError("the value is empty")
     return value
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from ``low`` to ``high``."""
+
     def read(value: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", value.strip()) or not low <= int(value) <= high:
             raise ValueError(f"{value!r} is not an integer between {low} and {high}")
@@ -35,10 +38,12 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def port(value: str) -> int:
+    """A port to listen on; 0: a free one."""
     return integer(0, 65535)(value)
 
 
 def seconds(value: str) -> float:
+    """A duration of more than nothing."""
     try:
         number = float(value)
     except ValueError:
@@ -57,6 +62,8 @@ def size(value: str) -> int:
 
 
 def choice(*choices: str) -> Callable[[str], str]:
+    """One of these words."""
+
     def read(value: str) -> str:
         if value not in choices:
             raise ValueError(f"{value!r} is not one of {', '.join(choices)}")
@@ -66,6 +73,7 @@ def choice(*choices: str) -> Callable[[str], str]:
 
 
 def truth(value: str) -> bool:
+    """``true``, ``1``, ``yes``, or their opposites."""
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if value.lower() not in known:
         raise ValueError(f"{value!r} is neither true nor false")
@@ -73,6 +81,7 @@ def truth(value: str) -> bool:
 
 
 def file(value: str) -> Path:
+    """The path of a file that is there."""
     path = Path(value)
     if not path.is_file():
         raise ValueError(f"there is no file {value!r}")
@@ -132,46 +141,45 @@ def networks(value: str) -> tuple[Network, ...]:
 
 
 def segment(what: str) -> Callable[[str], str]:
+    """A name that can be a part of a job's key; ``what`` says of which."""
+
     def read(value: str) -> str:
-        try:
-            check_segment(what, value)
-        except Invalid as error:
-            raise ValueError(str(error)) from None
+        _pass(lambda: check_segment(what, value))
         return value
 
     return read
 
 
 def master(value: str) -> str:
+    """``local``, or where a Mesos master is."""
     if value != "local":
-        try:
-            parse_master(value)
-        except Invalid as error:
-            raise ValueError(str(error)) from None
+        _pass(lambda: parse_master(value))
     return value
 
 
 def disk_path(value: str) -> str:
+    """A path in which ``{disk}`` is filled in."""
+    _pass(lambda: check_disk_path(value))
+    return value
+
+
+def _pass(check: Callable[[], object]) -> None:
+    """Raises ``ValueError`` with the words of the check that the value does not pass."""
     try:
-        check_disk_path(value)
+        check()
     except Invalid as error:
         raise ValueError(str(error)) from None
-    return value
 
 
 def zookeeper(value: str) -> str:
     """``zk://[user:password@]host:port,…/path``; the path is the replicas' own."""
-    sentence = f"{_without_password(value)!r} is not a place in ZooKeeper; write zk://host:2181/gateway"
+    sentence = f"{without_password(value)!r} is not a place in ZooKeeper; write zk://host:2181/gateway"
     try:
         if isinstance(parse_master(value), ZooKeeperUrl):
             return value
     except Invalid:
         raise ValueError(sentence) from None
     raise ValueError(sentence)
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/]*@", "//…@", url)
 
 
 def session(value: str) -> float:

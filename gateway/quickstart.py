@@ -1,9 +1,9 @@
 """``bin/quickstart``: a gateway on the embedded local Mesos, and a sample job brought up on it.
 
 Starts the gateway as a child process with ``--master=local``, submits ``examples/hello.aurora``,
-shows its instances reach RUNNING, registers the product ``products/reference``, prints what to try
-with curl and serves until Ctrl-C. Arguments are handed to the gateway. Nothing is left behind: state
-and sandboxes are in a temporary directory.
+shows its instances reach RUNNING, registers the product ``products/reference``, gives nodes that are
+containers a network, prints what to try with curl and serves until Ctrl-C. Arguments are handed to the
+gateway. Nothing is left behind: state and sandboxes are in a temporary directory.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -28,8 +29,11 @@ EXAMPLE = ROOT / "examples" / "hello.aurora"
 PRODUCT = ROOT / "products" / "reference"
 KEY = "devcluster/www-data/prod/hello"
 IMAGE = "mesos-gateway/sample:latest"
+# Takes the place of what agents have anyway, where containers do not know each other's addresses.
+NETWORK, SUBNET = "default", "10.213.0.0/16"
 STARTED_WITHIN = 60.0
-STOPPED_WITHIN = 20.0
+# The gateway itself gives its local Mesos half a minute to end.
+STOPPED_WITHIN = 45.0
 _LISTENS = "listens on "
 
 _TRY = """
@@ -61,6 +65,7 @@ class QuickstartFailed(RuntimeError):
 
 
 def say(text: str) -> None:
+    """Writes a line to the terminal at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -163,13 +168,30 @@ def request(method: str, url: str, body: bytes | None = None) -> Any:
         raise QuickstartFailed(f"{method} {url}: {error}") from error
 
 
+def gatewayctl(url: str, *arguments: str) -> None:
+    """Runs ``gatewayctl`` and shows it; raises :class:`QuickstartFailed` if it fails."""
+    command = [sys.executable, "-m", "gatewayctl", "--url", url, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    shown = f"gatewayctl {' '.join(arguments)}"
+    if run.returncode:
+        raise QuickstartFailed(f"{shown} failed: {run.stderr.strip()}")
+    say(f"\n$ {shown}\n{run.stdout.strip()}".rstrip())
+
+
 def register_product(url: str) -> None:
     """Registers the product that a cluster can be launched of."""
-    command = [sys.executable, "-m", "gatewayctl", "--url", url, "product", "put", str(PRODUCT)]
-    put = subprocess.run(command, capture_output=True, text=True, check=False)
-    if put.returncode:
-        raise QuickstartFailed(f"the product {PRODUCT} was not registered: {put.stderr.strip()}")
-    say(f"\n$ gatewayctl product put {PRODUCT.relative_to(ROOT)}\n{put.stdout.strip()}")
+    gatewayctl(url, "product", "put", str(PRODUCT.relative_to(ROOT)))
+
+
+def define_network(url: str) -> None:
+    """Defines the network ``default`` for nodes that are containers, unless there is one already.
+
+    Two of these programs on one machine share its Docker network; their pools are not the same.
+    """
+    if NETWORK in request("GET", f"{url}/resources/networks/v1/networks")["networks"]:
+        return
+    part = f"{SUBNET.rsplit('.', 2)[0]}.{1 + secrets.randbelow(254)}"
+    gatewayctl(url, "network", "define", NETWORK, SUBNET, "--addresses", f"{part}.1-{part}.254")
 
 
 def submit_sample(url: str) -> None:
@@ -215,6 +237,8 @@ def serve(arguments: Sequence[str]) -> int:
             url = gateway.wait_listening(STARTED_WITHIN)
             submit_sample(url)
             register_product(url)
+            if options:
+                define_network(url)
             say(_TRY.format(url=url, key=KEY))
             return gateway.wait()
         except KeyboardInterrupt:

@@ -30,10 +30,12 @@ class Requests:
 
     @property
     def running(self) -> int:
+        """How many requests are under way."""
         return len(self._running)
 
     @property
     def streams(self) -> int:
+        """How many answers are open-ended."""
         return len(self._streams)
 
     def unfinished(self) -> tuple[Running, ...]:
@@ -41,12 +43,14 @@ class Requests:
         return tuple(self._running)
 
     def enter(self, request: Running) -> None:
+        """Counts a request; raises :class:`Unavailable` when the gateway is stopping."""
         if self._stopping:
             raise Unavailable("the gateway is stopping", retry_after=5)
         self._running.add(request)
         self._idle.clear()
 
     def leave(self, request: Running) -> None:
+        """The request is over."""
         self._running.discard(request)
         if not self._running:
             self._idle.set()
@@ -58,6 +62,7 @@ class Requests:
 
     @contextlib.contextmanager
     def streaming(self, pump: asyncio.Task[Any]) -> Iterator[None]:
+        """Counts an open-ended answer, whose ``pump`` is cancelled when the gateway stops."""
         if self._stopping:
             pump.cancel()
         self._streams.add(pump)

@@ -62,10 +62,12 @@ def listen(address: str, port: int) -> list[socket.socket]:
 
 
 async def _run(options: Options, sockets: list[socket.socket]) -> int:
-    stopping = _signals()
+    stopping, hung_up = _signals(), asyncio.Event()
     # What others are told; 0 was a free one.
     options = dataclasses.replace(options, port=sockets[0].getsockname()[1])
     loop = asyncio.get_running_loop()
+    # Whoever rotates logs does not know that it only starts; unheard, the signal would end it.
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     with contextlib.ExitStack() as stack:
         # In a thread: signals are heard while the embedded Mesos starts.
         gateway = await loop.run_in_executor(None, build, options, stack)
@@ -89,6 +91,8 @@ async def _run(options: Options, sockets: list[socket.socket]) -> int:
                 server.ssl_options = certificate.context
 
         loop.add_signal_handler(signal.SIGHUP, reload)
+        if hung_up.is_set():
+            reload()
         announce(options.address, sockets[0].getsockname()[1], "https" if certificate else "http")
         await stopping.wait()
         log.info("stopping: no new connections; running requests may end")
@@ -128,6 +132,7 @@ def _signals() -> asyncio.Event:
 
 
 def announce(address: str, port: int, scheme: str = "http") -> None:
+    """Says on stdout where the server listens: who has started it waits for that."""
     host = f"[{address}]" if ":" in address else address
     sys.stdout.write(f"mesos-gateway {VERSION} listens on {scheme}://{host}:{port}\n")
     sys.stdout.flush()

@@ -37,6 +37,15 @@ class Certificate:
             log.error("%s", self.problem)
 
 
+def trusting(authorities: Path | None, option: str) -> ssl.SSLContext:
+    """Returns what a client of ours believes a server by: these authorities (PEM) and no others, or the
+    system's. Raises :class:`Invalid` with the ``option`` that names a file that cannot be used."""
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(f"{option} {authorities} cannot be used: {_why(error)}") from None
+
+
 def _outward(chain: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     """Trusts what the system does (and SSL_CERT_FILE), not ``client_ca``: that is for clients."""
     context = ssl.create_default_context()

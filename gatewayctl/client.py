@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -28,6 +29,8 @@ class Client:
     """Calls the gateway at ``url``; ``token`` travels in X-Auth-Token. ``timeout`` in seconds."""
 
     def __init__(self, url: str, token: str | None, timeout: float = 60.0) -> None:
+        if token and not (token.isascii() and token.isprintable()):
+            raise Failure("the token is none: it holds characters that no token has", 2)
         headers = {"X-Auth-Token": token} if token else {}
         try:
             self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout)
@@ -90,6 +93,13 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+
+def segment(name: str) -> str:
+    """Returns a name as a part of a path; raises :class:`Failure` for what would be another path."""
+    if name in ("", ".", ".."):
+        raise Failure(f"{name!r} is not a name", 2)
+    return quote(name, safe="")
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:

@@ -7,11 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from gatewayctl.client import API, FAILED, LATE, UNREACHABLE, Client, Failure
+from gatewayctl.client import API, FAILED, LATE, UNREACHABLE, Client, Failure, segment
 from gatewayctl.context import Context, parse_cluster, parse_product, pass_context
 from gatewayctl.output import plain, show_json, show_table, when
 
@@ -36,9 +35,11 @@ def launch(
 ) -> None:
     """Launches a cluster of PRODUCT (NAME/VERSION) with OPTIONS (name=value …); prints its name."""
     name, version = parse_product(product)
-    given = dict(_option(text) for text in options)
+    path = f"{API}/products/{segment(name)}/{segment(version)}"
+    pairs = [_pair(text) for text in options]
+    texts = _texts(context.client.json("GET", f"{path}/options")) if pairs else set()
+    given = {name: _text(value) if name in texts else _value(value) for name, value in pairs}
     params: dict[str, str | int] = {} if lease is None else {"lease": lease}
-    path = f"{API}/products/{quote(name, safe='')}/{quote(version, safe='')}"
     answer = context.client.call("POST", path, given, params=params)
     deadline = time.monotonic() + timeout
     found = _registered(context.client, answer.json()["url"], deadline)
@@ -50,14 +51,30 @@ def launch(
         show_json(_data(context.client, found))
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise Failure(f"{text!r} is not an option of a product: write name=value", 2)
+    return name, value
+
+
+def _texts(options: dict[str, dict[str, Any]]) -> set[str]:
+    """Returns the names of the options that are texts: what looks like a number is none there."""
+    values = {**options["advanced"], **options["optional"], **options["required"]}
+    return {name for name, value in values.items() if isinstance(value, str)}
+
+
+def _value(text: str) -> Any:
     try:
-        return name, json.loads(value)
+        return json.loads(text)
     except ValueError:
-        return name, value
+        return text
+
+
+def _text(text: str) -> str:
+    """Returns a text as it is written, or what it is in JSON if it is in quotes."""
+    value = _value(text)
+    return value if isinstance(value, str) else text
 
 
 def _registered(client: Client, url: str, deadline: float) -> str:
@@ -79,7 +96,7 @@ def _registered(client: Client, url: str, deadline: float) -> str:
 @pass_context
 def list_clusters(context: Context, user: str | None, every: bool) -> None:
     """The clusters that you may see."""
-    path = f"{API}/clusters" + (f"/{quote(user, safe='')}" if user else "")
+    path = f"{API}/clusters" + (f"/{segment(user)}" if user else "")
     params: dict[str, str | int] = {} if every else {"active": "true"}
     found = [one["data"] for one in context.client.json("GET", path, params=params)["clusters"]]
     if context.json:
@@ -120,7 +137,7 @@ def _data(client: Client, name: str) -> dict[str, Any]:
 
 
 def _path(name: str) -> str:
-    return f"{API}/clusters/" + "/".join(quote(part, safe="") for part in name.split("/"))
+    return f"{API}/clusters/" + "/".join(segment(part) for part in name.split("/"))
 
 
 @cluster.command()
@@ -141,10 +158,11 @@ def nodes(context: Context, cluster: str) -> None:
             [disk["name"] for disk in one["disks"]],
             one["cpu"],
             one["mem"],
+            one["reason"],
         )
         for one in found
     ]
-    show_table(("NODE", "STATUS", "HOST", "ADDRESSES", "DISKS", "CPU", "MEM"), rows)
+    show_table(("NODE", "STATUS", "HOST", "ADDRESSES", "DISKS", "CPU", "MEM", "REASON"), rows)
 
 
 @cluster.command()
@@ -164,7 +182,7 @@ def scale(
 ) -> None:
     """Scales CLUSTER: GROUPS are group=number-of-nodes."""
     name = parse_cluster(cluster)
-    counts = dict(_option(text) for text in groups)
+    counts = {name: _value(count) for name, count in map(_pair, groups)}
     body = {"groups": counts, "remove": list(remove)}
     answer = context.client.json("PATCH", _path(name), body)
     if wait:
@@ -238,10 +256,13 @@ def execute(
     context: Context, cluster: str, node: str, argv: Sequence[str], timeout: float, reads: bool
 ) -> None:
     """Runs ARGV in a node of CLUSTER, and ends as it does."""
-    path = _path(parse_cluster(cluster)) + f"/nodes/{quote(node, safe='')}/exec"
+    path = _path(parse_cluster(cluster)) + f"/nodes/{segment(node)}/exec"
     body: dict[str, Any] = {"argv": list(argv), "timeout": timeout}
     if reads:
-        body["stdin"] = sys.stdin.read()
+        try:
+            body["stdin"] = sys.stdin.read()
+        except UnicodeDecodeError as error:
+            raise Failure(f"what is read here is no text in UTF-8: {error.reason}", 2) from None
     done = context.client.json("POST", path, body, timeout=timeout + 30.0)
     if context.json:
         show_json(done)

@@ -11,6 +11,8 @@ from gatewayctl.client import Client, Failure
 
 @dataclass
 class Context:
+    """What every command has: the client, and whether it answers in JSON."""
+
     client: Client
     json: bool
 

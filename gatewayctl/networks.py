@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from gatewayctl.client import NETWORKS
+from gatewayctl.client import NETWORKS, segment
 from gatewayctl.context import Context, pass_context
 from gatewayctl.output import show_json, show_table
 
@@ -89,4 +88,4 @@ def delete(context: Context, name: str) -> None:
 
 
 def _path(name: str) -> str:
-    return f"{NETWORKS}/networks/{quote(name, safe='')}"
+    return f"{NETWORKS}/networks/{segment(name)}"

@@ -13,6 +13,7 @@ _CONTROL = {n: f"\\x{n:02x}" for n in (*range(9), *range(11, 32), 127)}
 
 
 def show_json(value: Any) -> None:
+    """Prints a value as JSON."""
     click.echo(json.dumps(value, indent=2))
 
 
@@ -40,4 +41,5 @@ def plain(text: str) -> str:
 
 
 def when(at: float | None) -> str:
+    """Returns a time (seconds since the epoch) in local words; ``-`` for none."""
     return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from gatewayctl.client import API, CONFLICT, Client, Failure
+from gatewayctl.client import API, CONFLICT, Client, Failure, segment
 from gatewayctl.context import Context, parse_product, pass_context
 from gatewayctl.output import plain, show_json, show_table
 
@@ -20,6 +19,7 @@ _TEMPLATES = {
     "template.yml": "application/yaml",
     "template.yaml.j2": "application/yaml",
 }
+_SECTIONS = ("required", "optional", "advanced")
 _SCRIPTS = ("orchestrator.py", "fabfile.py", "orchestrator.sh", "orchestrator")
 
 
@@ -41,7 +41,7 @@ def list_products(context: Context) -> None:
 
 
 def _versions(client: Client, name: str) -> list[str]:
-    versions: list[str] = client.json("GET", f"{API}/products/{quote(name, safe='')}")["versions"]
+    versions: list[str] = client.json("GET", f"{API}/products/{segment(name)}")["versions"]
     return versions
 
 
@@ -94,6 +94,8 @@ def put(context: Context, directory: Path) -> None:
     except Failure as failure:
         if failure.code != CONFLICT:
             raise
+        texts = {name: text for name, text in about.items() if name not in ("name", "version")}
+        context.client.call("PUT", path, texts)
     if (directory / "options.json").is_file():
         content = (directory / "options.json").read_bytes()
         # Options and template have to fit together, in whatever order they change.
@@ -113,10 +115,29 @@ def _put_both(client: Client, path: str, options: bytes, template: bytes, kind: 
         client.call("PUT", f"{path}/options", content=options)
     except Failure:
         # The template that is there may want other options than the one that is to come.
-        client.call("PUT", f"{path}/template", content=template, content_type=kind)
+        before = client.json("GET", f"{path}/options")
+        client.call("PUT", f"{path}/options", _both(options, before))
+        try:
+            client.call("PUT", f"{path}/template", content=template, content_type=kind)
+        except Failure:
+            client.call("PUT", f"{path}/options", before)
+            raise
         client.call("PUT", f"{path}/options", content=options)
         return
     client.call("PUT", f"{path}/template", content=template, content_type=kind)
+
+
+def _both(options: bytes, before: dict[str, Any]) -> dict[str, Any]:
+    """Returns the new options, and those of the old ones that are not among them: both templates
+    find theirs."""
+    try:
+        new = json.loads(options)
+        homes = {name for section in _SECTIONS for name in new.get(section, {})}
+        old = {name: value for part in _SECTIONS for name, value in before[part].items()}
+        left = {name: value for name, value in old.items() if name not in homes}
+        return {**new, "optional": {**new.get("optional", {}), **left}}
+    except (ValueError, TypeError, AttributeError):
+        raise Failure("options.json: expects an object with sections of options, in JSON") from None
 
 
 def _about(directory: Path) -> dict[str, Any]:
@@ -149,4 +170,4 @@ def delete_product(context: Context, product: str) -> None:
 
 def _path(product: str) -> str:
     name, version = parse_product(product)
-    return f"{API}/products/{quote(name, safe='')}/{quote(version, safe='')}"
+    return f"{API}/products/{segment(name)}/{segment(version)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +35,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    """Has programs that tests start hear a SIGINT, also where whoever has started the tests does not:
+    what a shell starts in the background ignores it, and so would they."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what ``--alone`` leaves out; what needs images that take long to make comes last."""
-    items.sort(key=lambda item: item.get_closest_marker("images") is not None)
+    """Leaves out what ``--alone`` leaves out; what needs images that take long to make comes late.
+
+    Not last: it takes long itself. The last of several processes comes to it half way through what it is
+    given at first; what stands behind it the others take over.
+    """
+    imaged = [item for item in items if item.get_closest_marker("images") is not None]
+    rest = [item for item in items if item.get_closest_marker("images") is None]
+    late = len(rest) * 7 // 8
+    items[:] = rest[:late] + imaged + rest[late:]
     if (wanted := config.getoption("--alone")) is None:
         return
     chosen: list[pytest.Item] = []
@@ -108,7 +123,7 @@ def _docker_problem() -> str | None:
             # The SDK leaves a socket behind when its connect fails.
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(host.removeprefix("unix://"))
-        client = docker.from_env(timeout=5)
+        client = docker.from_env(timeout=60)  # one that is busy answers late
         try:
             client.ping()
         finally:
@@ -151,7 +166,7 @@ def zookeeper_address(
     request.getfixturevalue("zookeeper_installed")
     server = zookeeper.ZooKeeper(tmp_path_factory.mktemp("zookeeper"))
     yield server.address
-    server.kill()
+    server.close()
 
 
 @pytest.fixture
@@ -161,7 +176,7 @@ def own_zookeeper(zookeeper_installed: None, tmp_path: Path) -> Iterator[zookeep
     directory.mkdir()
     server = zookeeper.ZooKeeper(directory)
     yield server
-    server.kill()
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,22 @@ packages are none of the project's.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.zookeeper import free_port
+from tests.ports import reserve
 
 RELEASE = "30.0.0"
 PASSWORD = "s3cret-of-admin"
@@ -41,7 +46,8 @@ def install(directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
     pip = [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
-    subprocess.run([*pip, f"keystone=={RELEASE}"], check=True)
+    constraints = str(_SERVER.with_name("keystone_constraints.txt"))
+    subprocess.run([*pip, "--constraint", constraints, f"keystone=={RELEASE}"], check=True)
     (directory / "ready").touch()
 
 
@@ -49,7 +55,8 @@ class Keystone:
     """``url`` ends with /v3. What makes and grants raises :class:`urllib.error.HTTPError`."""
 
     def __init__(self, directory: Path) -> None:
-        port = free_port()
+        self._reserved = reserve()  # it takes its time until it listens
+        port = self._reserved.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/v3"
         # -P: this file beside it has the name of what it imports.
         python = [str(home() / "bin" / "python"), "-P"]
@@ -114,6 +121,59 @@ class Keystone:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._reserved.close()
+
+
+class TlsFront:
+    """A proxy that speaks TLS before a Keystone; ``url`` is the Keystone's, seen through it."""
+
+    def __init__(self, behind: Keystone, certificate: Path, key: Path) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        address = behind.url.removeprefix("http://").removesuffix("/v3")
+
+        class Handler(BaseHTTPRequestHandler):
+            def setup(self) -> None:
+                self.request = context.wrap_socket(
+                    self.request, server_side=True, do_handshake_on_connect=False
+                )
+                super().setup()
+
+            def handle(self) -> None:
+                # Who does not believe the certificate goes away.
+                with self.request, contextlib.suppress(ssl.SSLError, ConnectionError):
+                    self.request.do_handshake()
+                    super().handle()
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                inner = http.client.HTTPConnection(address, timeout=60)
+                with contextlib.closing(inner):
+                    inner.request(self.command, self.path, body, dict(self.headers))
+                    answer = inner.getresponse()
+                    text = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name in ("Content-Type", "X-Subject-Token"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None:
+                """It is nobody's concern."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"https://127.0.0.1:{self._server.server_address[1]}/v3"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 if __name__ == "__main__":

@@ -7,13 +7,19 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+
+from tests.ports import reserve
+
+# For a server that shares its processor with twenty other processes, and its disk.
+PATIENCE = 120.0
 
 
 def program(name: str) -> str | None:
@@ -29,8 +35,8 @@ class Postgres:
         # Not below pytest's directories, which only their owner may enter.
         self.directory = Path(tempfile.mkdtemp(prefix="postgres-test-"))
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self._reserved = reserve()
+        self.port = self._reserved.getsockname()[1]
         self._server: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(self.directory, "postgres")
@@ -61,7 +67,8 @@ class Postgres:
                 start_new_session=True,
                 **self._who(),  # type: ignore[call-overload]
             )
-        for _ in range(200):
+        deadline = time.monotonic() + PATIENCE
+        while self._server.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(psycopg.Error), self._connect():
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -69,31 +76,55 @@ class Postgres:
         raise AssertionError((self.directory / "log").read_text())
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=2)
+        return psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=int(PATIENCE))
 
-    def send(self, number: signal.Signals) -> None:
-        """To the server and the processes of its sessions, which lead sessions of their own."""
+    def freeze(self) -> None:
+        """SIGSTOP to the server and the processes of its sessions, which lead sessions of their own."""
         assert self._server is not None
-        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children")
-        for pid in (self._server.pid, *map(int, children.read_text().split())):
+        self._stop_still(self._server.pid)
+        # It forks no more.
+        for pid in self._children():
+            self._stop_still(pid)
+
+    def thaw(self) -> None:
+        assert self._server is not None
+        for pid in (*self._children(), self._server.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT is PostgreSQL's fast shutdown."""
-        if self._server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                if number is signal.SIGKILL:
-                    self.send(number)
-                else:
-                    self._server.send_signal(number)
-            self._server.wait(30)
-            self._server = None
+        """SIGINT is PostgreSQL's fast shutdown; SIGKILL is for all of its processes."""
+        if self._server is None:
+            return
+        if number is signal.SIGKILL and self._server.poll() is None:
+            self._stop_still(self._server.pid)
+            children = self._children()
+            for pid in (self._server.pid, *children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            # As long as one is still there, no other server may have their memory.
+            _until(lambda: all(_state(pid) in "ZX" for pid in children))
+        else:
+            self._server.send_signal(number)
+        self._server.wait(PATIENCE)
+        self._server = None
+
+    def _children(self) -> list[int]:
+        assert self._server is not None
+        children = Path(f"/proc/{self._server.pid}/task/{self._server.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    @staticmethod
+    def _stop_still(pid: int) -> None:
+        """SIGSTOP; whoever is within a system call stands still only after it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        _until(lambda: _state(pid) in "TZX")
 
     def close(self) -> None:
         """Ends the server, and removes what it has stored."""
-        with contextlib.suppress(ProcessLookupError):
-            self.stop(signal.SIGKILL)
+        self.stop(signal.SIGKILL)
+        self._reserved.close()
         shutil.rmtree(self.directory)
 
     def url(self, database: str) -> str:
@@ -105,3 +136,18 @@ class Postgres:
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
+
+
+def _state(pid: int) -> str:
+    """The letter that /proc has for the state of a process; X for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, "a process of PostgreSQL does not stop"
+        time.sleep(0.01)

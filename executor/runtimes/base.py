@@ -196,6 +196,7 @@ def explain_exit(code: int, last_words: str) -> str:
 
 
 def signal_name(number: int) -> str:
+    """Returns ``SIGTERM`` for 15, ``signal 64`` for a number without a name."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 # Less than this between the end of the output and that of the container: nothing was cut off.
 _TOGETHER = 0.5
+# A busy daemon hears of the kernel's reason so much later than of the end; most hear of it at once.
+_REASON_SECS = 3.0
+_REASON_PAUSES = (0.05, 0.4)
 # How long after the end of its output a container may still be on its way out.
 _LINGER = 10.0
 _KILLED = 128 + signal.SIGKILL
@@ -193,12 +196,13 @@ class DockerRuntime:
 
     def _was_oom(self, code: int | None, since: float) -> bool:
         """Whether the kernel killed for memory. The daemon may hear of that later than of the end."""
-        deadline = time.monotonic() + _TOGETHER
+        deadline, (pause, longest) = time.monotonic() + _REASON_SECS, _REASON_PAUSES
         while code == _KILLED and not self._destroyed and time.monotonic() < deadline:
             with contextlib.suppress(Down):
                 if self._docker.was_out_of_memory(self.container_id, since):
                     return True
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
         return False
 
     def _has_ended(self, patience: float) -> bool:

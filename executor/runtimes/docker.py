@@ -28,7 +28,7 @@ from executor.runtimes.container import DockerRuntime
 from executor.runtimes.docker_api import Down, Frames, NoSuchThing, Refused
 from executor.runtimes.docker_client import Client
 from executor.runtimes.docker_networks import remove_unused
-from executor.runtimes.docker_options import LABEL, ContainerOptions, is_orphan
+from executor.runtimes.docker_options import LABEL, OWNER, ContainerOptions, is_orphan
 from executor.runtimes.docker_output import Past
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class DockerService:
     def __init__(self) -> None:
         self._client: Client | None = None
         self._lock = threading.Lock()
-        self._doomed: dict[str, tuple[str, ...]] = {}
+        self._doomed: dict[str, tuple[tuple[str, ...], str]] = {}
         self._doomed_changed = threading.Condition()
         self._remover: threading.Thread | None = None
         self._closed = False
@@ -60,8 +60,8 @@ class DockerService:
             self._closed = True
             doomed = list(self._doomed.items())
             self._doomed_changed.notify_all()
-        for container, names in doomed:
-            self._remove(container, names)
+        for container, (names, owner) in doomed:
+            self._remove(container, names, owner)
         with self._lock:
             if self._client is not None:
                 self._client.close()
@@ -204,15 +204,15 @@ class DockerService:
 
     # -- removal --
 
-    def discard(self, container: str, networks: tuple[str, ...] = ()) -> None:
+    def discard(self, container: str, networks: tuple[str, ...] = (), owner: str = "") -> None:
         """Removes a container (by id or name), now or as soon as the daemon lets us.
 
-        With the last container of ours its ``networks`` go, too.
+        With an ``owner`` only if it is his. With the last container of ours its ``networks`` go, too.
         """
-        if self._remove(container, networks):
+        if self._remove(container, networks, owner):
             return
         with self._doomed_changed:
-            self._doomed[container] = networks
+            self._doomed[container] = (networks, owner)
             if self._remover is None and not self._closed:
                 self._remover = threading.Thread(target=self._keep_removing, name="removal", daemon=True)
                 self._remover.start()
@@ -236,9 +236,10 @@ class DockerService:
         remove_unused(self)
         return len(orphans)
 
-    def _remove(self, container: str, networks: tuple[str, ...] = ()) -> bool:
+    def _remove(self, container: str, networks: tuple[str, ...], owner: str) -> bool:
         try:
-            self._ask(lambda api: api.remove_container(container, force=True, v=True))
+            if not owner or self._owner_of(container) == owner:
+                self._ask(lambda api: api.remove_container(container, force=True, v=True))
         except NoSuchThing:
             pass
         except (Down, Refused) as error:
@@ -248,6 +249,10 @@ class DockerService:
             remove_unused(self, networks)
         return True
 
+    def _owner_of(self, container: str) -> str | None:
+        labels: dict[str, str] = (self.inspect(container).get("Config") or {}).get("Labels") or {}
+        return labels.get(OWNER)
+
     def _keep_removing(self) -> None:
         while True:
             with self._doomed_changed:
@@ -255,7 +260,7 @@ class DockerService:
                     self._remover = None
                     return
                 doomed = list(self._doomed.items())
-            gone = [container for container, names in doomed if self._remove(container, names)]
+            gone = [one for one, (names, owner) in doomed if self._remove(one, names, owner)]
             with self._doomed_changed:
                 for container in gone:
                     self._doomed.pop(container, None)

@@ -21,6 +21,8 @@ from executor.task import Node, Parameter
 SANDBOX = "/mnt/mesos/sandbox"
 LABEL = "mesos-gateway."
 OWNER = LABEL + "owner"
+# The name of the node that a container is: by it people find the container among others.
+NODE = LABEL + "node"
 _CPU_PERIOD = 100_000
 _SHARES_PER_CPU = 1024
 _TRUE = frozenset({"", "true", "1", "yes", "on"})
@@ -45,6 +47,7 @@ def command_of(cmdline: str) -> list[str]:
 
 
 def container_name(task_id: str) -> str:
+    """Returns the name of a task's container."""
     return f"mesos-gateway-{task_id}"
 
 
@@ -108,6 +111,7 @@ def _make_node(options: ContainerOptions, machine: Node, disk_paths: tuple[str, 
     variables = node.environment_of(machine)
     options.create["environment"] += [f"{name}={value}" for name, value in variables.items()]
     options.create["hostname"] = machine.hostname
+    options.create["labels"][NODE] = machine.hostname
     hosts = [f"{name}:{address}" for name, address in node.hosts_of(machine)]
     options.host.setdefault("extra_hosts", []).extend(hosts)
     for path, disk in zip(disk_paths, machine.disks, strict=False):

@@ -17,6 +17,8 @@ from executor.runtimes.docker_options import SANDBOX, command_of
 from executor.sweep import CALL_VARIABLE, kill_marked
 
 _CHECK_OUTPUT = 200
+# After so long (seconds) it is asked again whether a health command has ended, whose output has.
+_PAUSE = 0.02
 # How long (seconds) the rest of a command's output is waited for: since some came last, and altogether.
 _REST = 2.0
 _LONGEST_REST = 30.0
@@ -43,9 +45,9 @@ def signal_exec(docker: DockerApi, container: str, pid: int, number: int) -> Non
         return
     try:
         for one in (*descendants(pid, children_by_parent()), pid):
-            os.kill(one, number)
-    except ProcessLookupError:
-        return
+            # One that has just ended must not keep the others from hearing it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, number)
     except PermissionError:
         # The group of an exec's first process has its pid: runc makes it a session leader.
         script = 'kill -s "$0" -- "-$1" || kill -s "$0" "$1"'
@@ -64,7 +66,7 @@ def run_check(docker: DockerApi, container: str, command: str, timeout: float) -
         frames = docker.exec_start(process)
     except (Down, Refused, NoSuchThing) as error:
         return f"the health command cannot be run: {error}"
-    output = bytearray()
+    output, deadline = bytearray(), time.monotonic() + timeout
 
     def read() -> None:
         try:
@@ -78,6 +80,10 @@ def run_check(docker: DockerApi, container: str, command: str, timeout: float) -
     reader.join(timeout)
     try:
         about = docker.exec_inspect(process)
+        # A busy daemon hears of the end some time after that of the output.
+        while about.get("Running") and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            about = docker.exec_inspect(process)
         if about.get("Running"):
             signal_exec(docker, container, int(about.get("Pid") or 0), signal.SIGKILL)
             return f"the health command did not end within {timeout:g} s"

@@ -70,8 +70,11 @@ class TaskContainer:
 
     def discard(self) -> None:
         """Removes the container, and networks that it was the last in."""
-        if self._touched:
-            self._docker.discard(self.id or self._name, self._networks.names)
+        if self.id:
+            self._docker.discard(self.id, self._networks.names)
+        elif self._touched:
+            # Made, perhaps, by a call whose answer was lost; or another's, who has the name.
+            self._docker.discard(self._name, self._networks.names, self._context.owner)
 
     def _pull(self) -> None:
         image = self.options.image

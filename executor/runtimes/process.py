@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 import shutil
 import signal
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from executor.logs import STREAMS, ProcessLog
 from executor.runtimes.accounts import account
@@ -32,7 +31,8 @@ from executor.runtimes.base import (
 from executor.runtimes.coordinator import Channel, Message
 from executor.runtimes.memory import MemoryWatch
 from executor.runtimes.nodes import furnish, node_variables, prepare_node
-from executor.runtimes.process_runs import PATH, READ, ProcessRun, exit_of, feed, shell_argv
+from executor.runtimes.process_pipes import Pipes
+from executor.runtimes.process_runs import PATH, ProcessRun, exit_of, feed, shell_argv
 from executor.runtimes.zygote import Zygote, ZygoteGone
 from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked
 from executor.task import ProcessSpec
@@ -40,8 +40,6 @@ from executor.task import ProcessSpec
 logger = logging.getLogger(__name__)
 
 OPEN_FILES = 65536
-# How much of a stream is read at once before the others have their turn.
-_TURN = 16 * READ
 # How long (seconds) the end of a killed command is waited for.
 _KILLED = 10.0
 
@@ -61,7 +59,7 @@ class ProcessRuntime:
         self._channel: Channel | None = None
         self._pid = 0
         self._runs: dict[str, ProcessRun] = {}
-        self._selector = selectors.DefaultSelector()
+        self._pipes = Pipes()
         self._lock = threading.RLock()
         self._reader: threading.Thread | None = None
         self._empty = threading.Event()
@@ -86,7 +84,7 @@ class ProcessRuntime:
             self._channel, self._pid = self._zygote.coordinator()
         except ZygoteGone as error:
             raise CannotRun(str(error)) from error
-        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._pipes.listen_to(self._channel)
         self._reader = threading.Thread(target=self._read, name="task-output", daemon=True)
         self._reader.start()
         limit = self._context.payload.mem_mb * 1024 * 1024
@@ -173,7 +171,7 @@ class ProcessRuntime:
                 logger.warning("processes of %s outlive SIGKILL", self._context.payload.task_id)
             self._channel_shutdown()
             self._reader.join(10)
-        self._selector.close()
+        self._pipes.close()
 
     # -- the inside --
 
@@ -308,15 +306,12 @@ class ProcessRuntime:
         assert channel is not None
         try:
             while True:
-                for key, _ in self._selector.select():
-                    if key.fileobj is not channel:
-                        self._pump(*key.data)
-                    elif not self._hear(channel):
-                        return
+                if self._pipes.move() and not self._hear(channel):
+                    return
         finally:
             self._lose_all()
             self._empty.set()
-            self._selector.unregister(channel)
+            self._pipes.leave(channel)
             channel.close()
 
     def _hear(self, channel: Channel) -> bool:
@@ -335,9 +330,7 @@ class ProcessRuntime:
         if run is None:
             return
         if event == "started":
-            for stream, fd in run.pipes.items():
-                os.set_blocking(fd, False)
-                self._selector.register(fd, selectors.EVENT_READ, (run, stream))
+            self._pipes.follow(run)
             if run.log is not None:
                 self._notify(Started(run.process, run.run, int(message["pid"])))
         elif event == "failed":
@@ -347,8 +340,7 @@ class ProcessRuntime:
             self._finish(message["key"], run)
         elif event == "exited":
             run.status = int(message["status"])
-            for stream in list(run.pipes):
-                self._pump(run, stream, to_the_end=True)
+            self._pipes.drain(run)
             self._finish(message["key"], run)
 
     def _finish(self, key: str, run: ProcessRun) -> None:
@@ -356,53 +348,18 @@ class ProcessRuntime:
             self._runs.pop(key, None)
         run.ended.set()
         if run.log is None:
-            self._close_pipes(run)
+            self._pipes.drop(run)
         elif run.trouble:
-            self._close_pipes(run)
+            self._pipes.drop(run)
             self._notify(
                 Broken(f"process {run.process}: {run.trouble}", "REASON_CONTAINER_LAUNCH_FAILED")
             )
         else:
             self._notify(exit_of(run, self._exceeded))
 
-    def _pump(self, run: ProcessRun, stream: str, to_the_end: bool = False) -> None:
-        """Moves output from a pipe to the log: what is there now, or up to a turn of it."""
-        fd = run.pipes.get(stream)
-        if fd is None:
-            return
-        moved = 0
-        while to_the_end or moved < _TURN:
-            try:
-                data = os.read(fd, READ)
-            except BlockingIOError:
-                return
-            if not data:
-                self._close_pipe(run, stream)
-                return
-            run.write(stream, data)
-            moved += len(data)
-            if moved > 64 * _TURN:
-                return  # what a process has left behind writes without end
-
-    def _close_pipe(self, run: ProcessRun, stream: str) -> None:
-        fd = run.pipes.pop(stream)
-        self._selector.unregister(fd)
-        os.close(fd)
-        if not run.pipes and run.log is not None:
-            run.log.close()
-
-    def _close_pipes(self, run: ProcessRun) -> None:
-        for stream in list(run.pipes):
-            self._close_pipe(run, stream)
-        if run.log is not None:
-            run.log.close()
-
     def _lose_all(self) -> None:
         """The coordinator is gone, and its children with it."""
-        for run in self._pumped():
-            for stream in list(run.pipes):
-                self._pump(run, stream)
-            self._close_pipes(run)
+        self._pipes.drop_all()
         with self._lock:
             self._gone = True
             lost, self._runs = self._runs, {}
@@ -412,8 +369,3 @@ class ProcessRuntime:
                 self._notify(
                     Exited(run.process, run.run, None, detail="the process that watched it is gone")
                 )
-
-    def _pumped(self) -> Iterator[ProcessRun]:
-        """The runs whose pipes are open, ended ones (with stragglers holding them) among them."""
-        seen = {id(key.data[0]): key.data[0] for key in self._selector.get_map().values() if key.data}
-        return iter(seen.values())

@@ -44,6 +44,7 @@ class ProcessRun:
 
 
 def shell_argv(command: str) -> list[str]:
+    """Returns the words that run a command line: in bash where there is one."""
     return [shutil.which("bash", path=PATH) or "/bin/sh", "-c", command]
 
 
@@ -63,6 +64,7 @@ def feed(fd: int, data: bytes, ended: threading.Event) -> None:
 
 
 def exit_of(run: ProcessRun, out_of_memory: bool) -> Exited:
+    """Returns how a process that has ended has done so, with its last words."""
     status = run.status if run.status is not None else 0
     words = run.log.last_words() if run.log is not None else ""
     if os.WIFSIGNALED(status):

@@ -28,6 +28,8 @@ class Batch(NamedTuple):
 
 
 class Place(NamedTuple):
+    """A task, what it asks for, and the agent that is to have it."""
+
     task: Task
     ask: Ask
     agent_id: str

@@ -169,6 +169,7 @@ class CommandDesk:
         self._settings = lifecycle.settings
 
     def create(self, command: CreateJob) -> None:
+        """Makes a job and a task for each instance; raises :class:`Conflict` if it is there."""
         spec = command.spec
         check_spec(spec, self._settings)
         wanted = dict.fromkeys(range(spec.instances), spec.config)
@@ -196,6 +197,7 @@ class CommandDesk:
         )
 
     def kill(self, command: KillTasks) -> tuple[int, ...]:
+        """Ends instances, wanted no more; returns which. Raises :class:`Conflict` during an update."""
         record = self.active(command.key)
         if command.instances is not None:
             if not command.instances:
@@ -220,6 +222,7 @@ class CommandDesk:
             self._engine.change(update, _S.ABORTED, f"instances were killed by {user}")
 
     def update(self, command: StartUpdate) -> Update | None:
+        """Begins an update; None: nothing is to change. Raises :class:`Conflict` during another."""
         spec = command.spec
         record, what = self.plan_update(spec, command.instances)
         update = self._state.active_update(spec.key)
@@ -262,6 +265,7 @@ class CommandDesk:
         return record, plan(record, spec, instances)
 
     def restart(self, command: StartRestart) -> Update:
+        """Begins to replace instances by new tries. Raises :class:`Conflict` during an update."""
         record = self.active(command.key)
         wanted = record.job.wanted
         if command.instances is not None:
@@ -293,15 +297,18 @@ class CommandDesk:
         )
 
     def abort(self, command: AbortUpdate) -> Update:
+        """Ends the active update where it is; raises :class:`NotFound` if there is none."""
         update = self._updating(command.key)
         return self._engine.change(update, _S.ABORTED, f"aborted by {command.user}")
 
     def pause(self, command: PauseUpdate) -> Update:
+        """Has the active update go no further; raises :class:`NotFound` if there is none."""
         update = self._updating(command.key)
         status = _S.ROLL_BACK_PAUSED if is_back(update) else _S.ROLL_FORWARD_PAUSED
         return self._engine.change(update, status, f"paused by {command.user}")
 
     def resume(self, command: ResumeUpdate) -> Update:
+        """Has a paused update go on, in the direction it had."""
         update = self._updating(command.key)
         status = _S.ROLLING_BACK if is_back(update) else _S.ROLLING_FORWARD
         return self._engine.change(update, status, f"resumed by {command.user}")

@@ -15,6 +15,7 @@ from framework.model.tasks import ACTIVE, ON_AGENT, TERMINAL, Task, TaskState
 
 
 def require(holds: bool, message: str) -> None:
+    """Raises :class:`InvariantViolation` with ``message`` unless it holds."""
     if not holds:
         raise InvariantViolation(message)
 
@@ -69,6 +70,7 @@ def check_gangs(state: State) -> None:
 
 
 def check_home(task: Task) -> None:
+    """A task has the disks that it asks for: by name, or those of its home, which it is at."""
     need = task.config.resources
     require(len(task.disks) == need.data_disks, f"{task.task_id} has disks {task.disks}")
     named = need.disk_names if task.home is None else task.home.disks
@@ -79,6 +81,7 @@ def check_home(task: Task) -> None:
 
 
 def check_task(task: Task) -> None:
+    """What a task says of itself fits its state, and its history is a way through the table."""
     story = "; ".join(tell(task))
     require(bool(task.events) and task.events[-1].state is task.state, f"{task.task_id}: {story}")
     states = [TaskState.INIT, *(event.state for event in task.events)]
@@ -98,6 +101,7 @@ def check_task(task: Task) -> None:
 
 
 def check_job(state: State, record: JobRecord, tasks: list[Task]) -> None:
+    """What is kept beside a job agrees with its tasks."""
     key = record.job.spec.key
     active = {t.instance: t.task_id for t in tasks if t.state in ACTIVE}
     require({i: t.task_id for i, t in record.active.items()} == active, f"{key}: active is wrong")
@@ -123,6 +127,7 @@ def check_job(state: State, record: JobRecord, tasks: list[Task]) -> None:
 
 
 def check_offers(book: OfferBook) -> None:
+    """Each offer is held once, and no agent has given more than it had."""
     ids = [offer.offer_id for offer in book.offers()]
     require(len(ids) == len(set(ids)) == len(book), "an offer is held twice, or not at all")
     for agent_id, held in book.held.items():
@@ -132,6 +137,7 @@ def check_offers(book: OfferBook) -> None:
 
 
 def check_reconciler(reconciler: Reconciler, state: State) -> None:
+    """Only tasks that are on an agent are asked for."""
     for task_id in reconciler.unanswered:
         task = state.tasks.get(task_id)
         require(task is not None and task.state in ON_AGENT, f"{task_id} is asked for and on no agent")

@@ -45,7 +45,7 @@ def home_after(ancestor: Task, config: TaskConfig) -> Home | None:
     return Home(ancestor.hostname, ancestor.disks, ancestor.agent_id or "")
 
 
-class StoryLine(msgspec.Struct, frozen=True):
+class StoryLine(msgspec.Struct, frozen=True, gc=False):
     """One transition, kept in memory for reports of defects."""
 
     at: float
@@ -60,7 +60,7 @@ class StoryLine(msgspec.Struct, frozen=True):
         return f"{self.at:.3f} {self.task_id} {self.previous or '-'} -> {self.state}{said}"
 
 
-class End(msgspec.Struct, frozen=True):
+class End(msgspec.Struct, frozen=True, gc=False):
     """A task has ended. ``blameless``: neither its own doing nor its config's."""
 
     task: Task

@@ -14,7 +14,8 @@ class LiveJobs:
     __slots__ = ("_keys", "_sorted", "_texts")
 
     def __init__(self) -> None:
-        self._keys: set[JobKey] = set()
+        # A dict, which the garbage collector leaves out; through a set it would walk.
+        self._keys: dict[JobKey, None] = {}
         # In order once somebody has asked; None until then, so that loading a state sorts nothing.
         self._sorted: list[str] | None = None
         self._texts: tuple[str, ...] | None = None
@@ -32,14 +33,14 @@ class LiveJobs:
         """Takes ``key`` in, if it is not there yet."""
         if key in self._keys:
             return
-        self._keys.add(key)
+        self._keys[key] = None
         self._texts = None
         if self._sorted is not None:
             bisect.insort(self._sorted, str(key))
 
     def remove(self, key: JobKey) -> None:
         """Takes ``key`` out; it must be there."""
-        self._keys.remove(key)
+        del self._keys[key]
         self._texts = None
         if self._sorted is not None:
             del self._sorted[bisect.bisect_left(self._sorted, str(key))]

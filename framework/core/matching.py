@@ -69,6 +69,7 @@ class Room(msgspec.Struct):
         return self.cpus + self.mem / 4096.0
 
     def values(self, attribute: str) -> tuple[str, ...]:
+        """Returns the agent's values of an attribute; its name is one of them."""
         if attribute == HOST:
             return (self.hostname,)
         return self.attributes.get(attribute, ())
@@ -137,13 +138,16 @@ class Tally:
         self.anywhere = 0
 
     def add(self, values: Iterable[str], tasks: int = 1) -> None:
+        """Counts tasks on an agent with these values."""
         for value in values:
             self._at[value] += tasks
 
     def at(self, value: str) -> int:
+        """Returns how many tasks there are, or may be, where the value is."""
         return self._at[value] + self.anywhere
 
     def copy(self) -> Tally:
+        """Returns one that can be counted on without changing this."""
         other = Tally()
         other._at = self._at.copy()
         other.anywhere = self.anywhere
@@ -156,6 +160,7 @@ Crowd = Mapping[Scope, Tally]
 
 
 def scope(constraint: Constraint) -> Scope:
+    """Returns which tasks a constraint counts together."""
     return constraint.attribute, constraint.among
 
 
@@ -321,6 +326,7 @@ def take(ask: Ask, room: Room, cursor: int) -> Taken:
 
 
 def count_ports(ranges: Iterable[PortRange]) -> int:
+    """Returns how many ports the ranges have."""
     count = 0
     for span in ranges:
         count += span.end - span.begin + 1

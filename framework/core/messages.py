@@ -32,6 +32,8 @@ class Job(msgspec.Struct, frozen=True, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the core is told; ``at``: when, in seconds since the epoch."""
+
     at: float
 
 
@@ -42,6 +44,8 @@ class Command(Event, frozen=True, kw_only=True):
 
 
 class CreateJob(Command, frozen=True, kw_only=True):
+    """A new job; refused if there is one of its key."""
+
     spec: JobSpec
 
 
@@ -135,14 +139,20 @@ class Disconnected(Event, frozen=True, kw_only=True):
 
 
 class OffersReceived(Event, frozen=True, kw_only=True):
+    """Mesos offers resources."""
+
     offers: tuple[Offer, ...]
 
 
 class OfferRescinded(Event, frozen=True, kw_only=True):
+    """Mesos has taken an offer back."""
+
     offer_id: str
 
 
 class StatusReceived(Event, frozen=True, kw_only=True):
+    """Mesos tells of a task; to be acknowledged once the effect is stored."""
+
     update: StatusUpdate
 
 
@@ -156,34 +166,48 @@ class AgentLost(Event, frozen=True, kw_only=True):
 
 
 class Write(msgspec.Struct, frozen=True):
-    pass
+    """Something to be stored."""
 
 
 class SaveJob(Write, frozen=True):
+    """The job as it is now."""
+
     job: Job
 
 
 class DeleteJob(Write, frozen=True):
+    """There is no such job any more."""
+
     key: JobKey
 
 
 class SaveTask(Write, frozen=True):
+    """The task as it is now."""
+
     task: Task
 
 
 class DeleteTask(Write, frozen=True):
+    """There is no such task any more."""
+
     task_id: str
 
 
 class SaveUpdate(Write, frozen=True):
+    """The update as it is now."""
+
     update: Update
 
 
 class DeleteUpdate(Write, frozen=True):
+    """There is no such update any more."""
+
     update_id: str
 
 
 class SaveFrameworkId(Write, frozen=True):
+    """What Mesos has named the framework."""
+
     framework_id: str
 
 
@@ -208,7 +232,7 @@ class Publish(Write, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    pass
+    """Something to be done towards Mesos, after the writes are stored."""
 
 
 class Launch(Action, frozen=True):
@@ -220,24 +244,30 @@ class Launch(Action, frozen=True):
 
 
 class Decline(Action, frozen=True):
+    """Gives offers back; their like is not wanted for ``refuse_seconds``."""
+
     offer_ids: tuple[str, ...]
     refuse_seconds: float
 
 
 class Kill(Action, frozen=True):
+    """Has Mesos end a task."""
+
     task_id: str
     agent_id: str | None = None
 
 
 class Suppress(Action, frozen=True):
-    pass
+    """No offers are wanted until a :class:`Revive`."""
 
 
 class Revive(Action, frozen=True):
-    pass
+    """Offers are wanted again, also those that were declined."""
 
 
 class Acknowledge(Action, frozen=True):
+    """Tells Mesos that it need not send this update again."""
+
     update: StatusUpdate
 
 

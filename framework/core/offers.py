@@ -37,6 +37,7 @@ class Agent:
         self.disks: frozenset[str] = frozenset()
 
     def saw(self, room: Room) -> None:
+        """Takes in what the agent has offered now, and at the most."""
         self.room = room
         peak = msgspec.structs.replace(self.peak, attributes=room.attributes, hostname=room.hostname)
         for what in ("cpus", "mem", "disk", "gpus"):
@@ -162,11 +163,13 @@ class OfferBook:
         return names
 
     def next_stale(self, hold_secs: float) -> float | None:
+        """Returns when the oldest offer has been held for so long, None without offers."""
         for held in self.held.values():
             return held.since + hold_secs
         return None
 
     def offers(self) -> tuple[Offer, ...]:
+        """Returns all offers that are held."""
         return tuple(offer for held in self.held.values() for offer in held.offers)
 
     def _release(self, held: Held) -> tuple[str, ...]:

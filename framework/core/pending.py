@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from framework.model.jobs import Constraint, JobKey, Resources, TaskConfig
 from framework.model.tasks import Home, Task
 
 Rank = tuple[int, float, JobKey]
 
 
-class Waiting:
+class Waiting(msgspec.Struct, eq=False, gc=False):
     """PENDING tasks of one job.
 
     ``fresh``: they have to be tried against every offer held, not only against new ones. ``limited``:
     a limit constraint may hold them back; ``disks``: they need data disks.
     """
 
-    __slots__ = ("disks", "fresh", "key", "limited", "tasks")
-
-    def __init__(self, key: JobKey) -> None:
-        self.key = key
-        self.tasks: dict[str, Task] = {}
-        self.fresh = True
-        self.limited = False
-        self.disks = False
+    key: JobKey
+    tasks: dict[str, Task] = msgspec.field(default_factory=dict)
+    fresh: bool = True
+    limited: bool = False
+    disks: bool = False
 
     def has(self, config: TaskConfig) -> None:
         """Notes what such a task may wait for."""
@@ -35,17 +34,16 @@ class Waiting:
         raise NotImplementedError
 
 
-class Group(Waiting):
+class Group(Waiting, kw_only=True):
     """Those with equal configs and the same home: what fits one of them fits all."""
 
-    __slots__ = ("config", "home", "need")
+    config: TaskConfig
+    home: Home | None = None
+    need: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
-    def __init__(self, key: JobKey, config: TaskConfig, home: Home | None = None) -> None:
-        super().__init__(key)
-        self.config = config
-        self.home = home
-        self.has(config)
-        need = config.resources
+    def __post_init__(self) -> None:
+        self.has(self.config)
+        need = self.config.resources
         self.need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
 
     @property
@@ -58,18 +56,15 @@ Shape = tuple[Resources, tuple[Constraint, ...], tuple[str, ...], Home | None]
 
 
 def shape(task: Task) -> Shape:
+    """Returns what tasks must have in common to wait for the same reasons."""
     config = task.config
     return config.resources, config.constraints, config.tags, task.home
 
 
-class Gang(Waiting):
+class Gang(Waiting, kw_only=True):
     """Those that are placed in one pass or not at all; the highest of their priorities counts."""
 
-    __slots__ = ("gang",)
-
-    def __init__(self, key: JobKey, gang: str) -> None:
-        super().__init__(key)
-        self.gang = gang
+    gang: str
 
     def add(self, task: Task) -> None:
         self.tasks[task.task_id] = task

@@ -57,6 +57,7 @@ def with_status(update: Update, status: UpdateStatus, at: float, message: str = 
 
 
 def is_back(update: Update) -> bool:
+    """Whether the update is on its way back."""
     return update.status in _BACK
 
 
@@ -66,6 +67,7 @@ def target(update: Update, instance: int) -> TaskConfig | None:
 
 
 def forward_order(update: Update) -> list[int]:
+    """Returns the instances in the order of the way forward: added, changed, removed."""
     scope = sorted(update.scope)
     added = [i for i in scope if i not in update.initial]
     removed = [i for i in scope if i not in update.desired]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
+
 from framework.core.changes import Changes
 from framework.core.disks import DiskBook
 from framework.core.live import LiveJobs
@@ -23,38 +25,27 @@ class InvariantViolation(AssertionError):
     """The scheduler's state contradicts itself: a defect. The message says what and where."""
 
 
-class JobRecord:
-    """A job with what belongs to it. ``ended`` (oldest first) and ``updates`` hold ids."""
+class JobRecord(msgspec.Struct, eq=False, gc=False):
+    """A job with what belongs to it. ``ended`` (oldest first) and ``updates`` hold ids.
 
-    __slots__ = (
-        "active",
-        "announced",
-        "crowd",
-        "ended",
-        "gangs",
-        "groups",
-        "homes",
-        "job",
-        "tagged",
-        "updates",
-        "updating",
-    )
+    Like all of the state a tree without cycles: the garbage collector need not look at it, however much
+    there is.
+    """
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.active: dict[int, Task] = {}
-        self.ended: dict[str, None] = {}
-        self.updates: dict[str, None] = {}
-        self.updating: str | None = None
-        # How many of the job's tasks each agent holds.
-        self.crowd: Counter[str] = Counter()
-        # And how many of those with each tag.
-        self.tagged: dict[str, Counter[str]] = {}
-        # Those that are to come back to where they ran before: their places are not free.
-        self.homes: dict[str, Task] = {}
-        self.groups: dict[tuple[TaskConfig, Home | None], Group] = {}
-        self.gangs: dict[str, Gang] = {}
-        self.announced = False
+    job: Job
+    active: dict[int, Task] = msgspec.field(default_factory=dict)
+    ended: dict[str, None] = msgspec.field(default_factory=dict)
+    updates: dict[str, None] = msgspec.field(default_factory=dict)
+    updating: str | None = None
+    # How many of the job's tasks each agent holds.
+    crowd: dict[str, int] = msgspec.field(default_factory=dict)
+    # And how many of those with each tag.
+    tagged: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    # Those that are to come back to where they ran before: their places are not free.
+    homes: dict[str, Task] = msgspec.field(default_factory=dict)
+    groups: dict[tuple[TaskConfig, Home | None], Group] = msgspec.field(default_factory=dict)
+    gangs: dict[str, Gang] = msgspec.field(default_factory=dict)
+    announced: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -105,9 +96,11 @@ class State:
     # -- jobs --
 
     def record(self, key: JobKey) -> JobRecord | None:
+        """Returns what is kept of a job, None if there is none."""
         return self.jobs.get(key)
 
     def save_job(self, job: Job) -> JobRecord:
+        """Puts a job in place of what was there."""
         key = job.spec.key
         record = self.jobs.get(key)
         if record is None:
@@ -119,6 +112,7 @@ class State:
         return record
 
     def drop_job(self, key: JobKey) -> None:
+        """Forgets a job that has neither tasks nor updates."""
         record = self.jobs[key]
         if record.is_live or record.ended or record.updates:
             raise InvariantViolation(f"job {key} is to be deleted and still has tasks or updates")
@@ -141,6 +135,7 @@ class State:
     # -- tasks --
 
     def save_task(self, task: Task) -> None:
+        """Puts a task in place of what was there, in every index."""
         record = self.jobs.get(task.key)
         if record is None:
             raise InvariantViolation(f"task {task.task_id} belongs to no job")
@@ -155,6 +150,7 @@ class State:
         self._refresh(record)
 
     def drop_task(self, task: Task) -> None:
+        """Forgets a task, in every index."""
         record = self.jobs[task.key]
         self._unindex(record, task)
         del self.tasks[task.task_id]
@@ -182,21 +178,22 @@ class State:
             self._await(record, task)
         if task.state in ON_AGENT and task.agent_id is not None:
             self.by_agent.setdefault(task.agent_id, {})[task.task_id] = None
-            record.crowd[task.agent_id] += 1
+            _more(record.crowd, task.agent_id)
             for tag in task.config.tags:
-                record.tagged.setdefault(tag, Counter())[task.agent_id] += 1
+                _more(record.tagged.setdefault(tag, {}), task.agent_id)
 
     def _await(self, record: JobRecord, task: Task) -> None:
         """A task waits for a place, with its gang or in its group."""
         if task.gang:
             gang = record.gangs.get(task.gang)
             if gang is None:
-                gang = record.gangs[task.gang] = self.gangs[task.gang] = Gang(task.key, task.gang)
+                gang = record.gangs[task.gang] = self.gangs[task.gang] = Gang(task.key, gang=task.gang)
             gang.add(task)
             return
         group = record.groups.get((task.config, task.home))
         if group is None:
-            group = record.groups[task.config, task.home] = Group(task.key, task.config, task.home)
+            group = Group(task.key, config=task.config, home=task.home)
+            record.groups[task.config, task.home] = group
             self.groups[group] = None
         group.tasks[task.task_id] = task
         group.fresh = True
@@ -254,6 +251,7 @@ class State:
 
     @property
     def has_pending(self) -> bool:
+        """Whether any task waits for a place."""
         return bool(self.groups or self.gangs)
 
     def on_agents(self) -> Iterator[Task]:
@@ -265,6 +263,7 @@ class State:
     # -- updates --
 
     def save_update(self, update: Update) -> None:
+        """Puts an update in place of what was there."""
         record = self.jobs.get(update.key)
         if record is None:
             raise InvariantViolation(f"update {update.update_id} belongs to no job")
@@ -283,18 +282,24 @@ class State:
         self.touched_jobs[update.key] = None
 
     def drop_update(self, update: Update) -> None:
+        """Forgets an update."""
         del self.updates[update.update_id]
         del self.jobs[update.key].updates[update.update_id]
         self.changes.updates[update.update_id] = None
 
     def active_update(self, key: JobKey) -> Update | None:
+        """Returns the job's update that is not over, None if there is none."""
         record = self.jobs.get(key)
         if record is None or record.updating is None:
             return None
         return self.updates[record.updating]
 
 
-def _fewer(counter: Counter[str], name: str) -> None:
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]
+def _more(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
+def _fewer(counts: dict[str, int], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

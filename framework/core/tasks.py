@@ -94,6 +94,7 @@ def tell(task: Task) -> tuple[str, ...]:
 
 
 def allowed(task: Task, to: TaskState | Deleted) -> bool:
+    """Whether the table has a way from where the task is to there."""
     return (task.state, to) in TRANSITIONS
 
 

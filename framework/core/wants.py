@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from framework.core.lifecycle import Lifecycle
@@ -63,7 +62,7 @@ class CrowdSource:
         crowd = {scope(limit): Tally() for limit in limits}
         record = self._state.jobs[key]
         for (attribute, among), tally in crowd.items():
-            there = record.tagged.get(among, Counter()) if among else record.crowd
+            there = record.tagged.get(among, {}) if among else record.crowd
             for agent_id, tasks in there.items():
                 values = self._values(agent_id, attribute)
                 if values is not None:

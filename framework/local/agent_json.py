@@ -57,6 +57,7 @@ def _used(agent: Agent) -> res.Resources:
 
 
 def state(agent: Agent) -> Json:
+    """Returns the body of the agent's ``/state``."""
     total = agent.total
     return build_info() | {
         "start_time": agent.start_time,
@@ -198,6 +199,7 @@ def _container_status(run: Run) -> Json:
 
 
 def get_containers(agent: Agent) -> Json:
+    """Returns the answer to GET_CONTAINERS."""
     return {
         "containers": [
             {
@@ -214,6 +216,7 @@ def get_containers(agent: Agent) -> Json:
 
 
 def get_executors(agent: Agent) -> Json:
+    """Returns the answer to GET_EXECUTORS."""
     frameworks = agent.frameworks.values()
     return {
         "executors": [{"executor_info": r.info} for f in frameworks for r in f.all_runs()],
@@ -222,6 +225,7 @@ def get_executors(agent: Agent) -> Json:
 
 
 def get_frameworks(agent: Agent) -> Json:
+    """Returns the answer to GET_FRAMEWORKS."""
     shown = [(f, {"framework_info": {"checkpoint": False, **f.info}}) for f in agent.frameworks.values()]
     return {
         "frameworks": [j for f, j in shown if f.all_runs()],
@@ -230,6 +234,7 @@ def get_frameworks(agent: Agent) -> Json:
 
 
 def get_tasks(agent: Agent) -> Json:
+    """Returns the answer to GET_TASKS."""
     runs = [r for f in agent.frameworks.values() for r in f.all_runs()]
     gone = [r for f in agent.frameworks.values() for r in (*f.all_runs(), *f.completed)]
 
@@ -262,6 +267,7 @@ def _task(agent: Agent, run: Run, task: TaskRecord) -> Json:
 
 
 def read_file(path: Path, offset: int, length: int | None) -> Json:
+    """Returns the answer to READ_FILE: at most a mebibyte from ``offset`` on. Raises ``OSError``."""
     with open(path, "rb") as file:
         file.seek(max(offset, 0))
         data = file.read(1024 * 1024 if length is None else max(0, min(length, 1024 * 1024)))

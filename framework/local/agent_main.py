@@ -142,6 +142,7 @@ class Main:
 
 
 def main() -> None:
+    """Runs the agent whose directory is the first argument, until it is ended."""
     root = Path(sys.argv[1])
     config = msgspec.json.decode((root / CONFIG_FILE).read_bytes(), type=AgentConfig)
     logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

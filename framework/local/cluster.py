@@ -37,6 +37,8 @@ class AgentLink(Protocol):
 
 
 class Cancellable(Protocol):
+    """What ``call_later`` returns."""
+
     def cancel(self) -> None: ...
 
 
@@ -87,6 +89,8 @@ class Executor:
 
 @dataclass
 class Offer:
+    """Resources of an agent that a framework may take. ``json``: as the framework has been told."""
+
     id: str
     framework_id: str
     agent_id: str
@@ -105,6 +109,8 @@ class Holder(Protocol):
 
 @dataclass
 class InverseOffer:
+    """The question to a framework whether it can leave an agent."""
+
     id: str
     framework_id: str
     agent_id: str

@@ -24,10 +24,20 @@ from typing import Any
 Json = dict[str, Any]
 _PATH = "/api/v1/executor"
 _DEFAULT_GRACE = 3.0
-_UNITS = {"secs": 1.0, "mins": 60.0, "hrs": 3600.0, "ms": 0.001, "days": 86400.0}
+# As framework/local/durations.py writes them. "ns" comes last: "mins" ends so, too.
+_UNITS = {
+    "secs": 1.0,
+    "mins": 60.0,
+    "hrs": 3600.0,
+    "ms": 1e-3,
+    "days": 86400.0,
+    "weeks": 604800.0,
+    "ns": 1e-9,
+}
 
 
-def _seconds(text: str, default: float) -> float:
+def seconds(text: str, default: float) -> float:
+    """Returns the seconds of a duration as the agent writes it, ``default`` for no such text."""
     for unit, size in _UNITS.items():
         if text.endswith(unit):
             return float(text.removesuffix(unit)) * size
@@ -51,7 +61,7 @@ class CommandExecutor:
         self._environment = {k: v for k, v in environment.items() if k != "LC_CTYPE"}
         self._endpoint = environment["MESOS_AGENT_ENDPOINT"]
         self._checkpoint = environment["MESOS_CHECKPOINT"] == "1"
-        self._recovery = _seconds(environment.get("MESOS_RECOVERY_TIMEOUT", ""), 900.0)
+        self._recovery = seconds(environment.get("MESOS_RECOVERY_TIMEOUT", ""), 900.0)
         self._who = {
             "framework_id": {"value": environment["MESOS_FRAMEWORK_ID"]},
             "executor_id": {"value": environment["MESOS_EXECUTOR_ID"]},
@@ -201,7 +211,7 @@ class CommandExecutor:
         if self._child is None:
             self._over.set()
             return
-        grace = _seconds(self._environment.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", ""), 5.0)
+        grace = seconds(self._environment.get("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", ""), 5.0)
         self._kill(grace * 0.6)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(grace * 0.8)

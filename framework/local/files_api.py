@@ -116,6 +116,8 @@ def resolve(agent: Agent, asked: str) -> Path | None:
 
 
 class Browse(FilesHandler):
+    """``/files/browse``: what is in a directory."""
+
     def get(self) -> None:
         self.reply_json(listing(self.wanted(stat.S_IFDIR)))
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from framework.local import allocator, operator_events, validation
+from framework.local import allocator, offering, operator_events, validation
 from framework.local import resources as res
 from framework.local.cluster import (
     MAX_COMPLETED_FRAMEWORKS,
@@ -290,13 +290,13 @@ class Master:
             self._allocation = None
         self.count("allocation_runs")
         self.filters.expire(self.timers.time())
-        supplies = [
-            allocator.Supply(agent.id, agent.free, agent.total.scalar("gpus") > 0)
-            for agent in self.agents.values()
-            if agent.link is not None
-        ]
-        totals = res.total(agent.total for agent in self.agents.values())
-        grants = allocator.allocate(supplies, self._clients(), totals, self.filters.refuses)
+        agents = self.agents.values()
+        grants = allocator.allocate(
+            offering.supplies(agents),
+            offering.clients(self.frameworks.values(), agents),
+            res.total(agent.total for agent in agents),
+            self.filters.refuses,
+        )
         events: dict[str, list[Offer]] = {}
         for grant in grants:
             events.setdefault(grant.framework_id, []).append(self._offer(grant))
@@ -307,25 +307,6 @@ class Master:
         for agent in self.agents.values():
             self.maintenance.ask(agent, self.frameworks.values())
         self._wake_for_filters()
-
-    def _clients(self) -> list[allocator.Client]:
-        clients: list[allocator.Client] = []
-        for framework in self.frameworks.values():
-            if not framework.active:
-                continue
-            held: dict[str, res.Resources] = {}
-            for agent in self.agents.values():
-                for holder in (*agent.holders(), *agent.offers.values()):
-                    if holder.framework_id == framework.id:
-                        held[holder.role] = held.get(holder.role, res.NOTHING) + holder.resources
-            clients += [
-                allocator.Client(
-                    framework.id, role, framework.able("GPU_RESOURCES"), held.get(role, res.NOTHING)
-                )
-                for role in framework.roles
-                if role not in framework.suppressed
-            ]
-        return clients
 
     def _wake_for_filters(self) -> None:
         if self._filter_timer is not None:
@@ -341,34 +322,10 @@ class Master:
         offer = Offer(
             self.next_id("offer", "O{}"), framework.id, agent.id, grant.role, grant.resources, {}
         )
-        offer.json = self.offer_json(offer, framework, agent)
+        offer.json = offering.offer_json(offer, framework, agent)
         framework.offers[offer.id] = offer
         agent.offers[offer.id] = offer
         return offer
-
-    def offer_json(self, offer: Offer, framework: Framework, agent: Agent) -> Json:
-        """Returns an ``Offer`` as the framework's capabilities want it (01, 31)."""
-        multi = framework.able("MULTI_ROLE")
-        old_form = not framework.able("RESERVATION_REFINEMENT")
-        executors = [{"value": e} for f, e in agent.executors if f == framework.id]
-        result: Json = {
-            "id": {"value": offer.id},
-            "framework_id": {"value": framework.id},
-            "agent_id": {"value": agent.id},
-            "hostname": agent.hostname,
-            "url": agent.url,
-            "resources": res.to_json(
-                offer.resources, offer.role if multi else None, old_form=old_form, offered=True
-            ),
-            "attributes": agent.info.get("attributes", []),
-        }
-        if executors:
-            result["executor_ids"] = executors
-        if multi:
-            result["allocation_info"] = {"role": offer.role}
-        if agent.unavailability is not None:
-            result["unavailability"] = agent.unavailability
-        return result
 
     # -- maintenance --
 

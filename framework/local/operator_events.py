@@ -10,6 +10,8 @@ Json = dict[str, Any]
 
 
 class Watcher(Protocol):
+    """Somebody who has subscribed to the events of the operator API."""
+
     def send(self, event: Json) -> None: ...
 
 
@@ -58,6 +60,7 @@ class Watchers:
 
 
 def nanoseconds(seconds: float) -> Json:
+    """Returns a duration, or a time, as Mesos's JSON has it."""
     return {"nanoseconds": round(seconds * 1e9)}
 
 

@@ -41,6 +41,7 @@ def agent_json(agent: Agent) -> Json:
 
 
 def get_agents(master: Master) -> Json:
+    """Returns the answer to GET_AGENTS."""
     known = master.registry.contents.agents
     return {
         "agents": [agent_json(a) for a in master.agents.values()],
@@ -49,6 +50,7 @@ def get_agents(master: Master) -> Json:
 
 
 def get_frameworks(master: Master) -> Json:
+    """Returns the answer to GET_FRAMEWORKS."""
     return {
         "frameworks": [_framework_full(master, f) for f in master.frameworks.values()],
         "completed_frameworks": [_framework_full(master, f) for f in master.completed],
@@ -80,6 +82,7 @@ def _framework_full(master: Master, framework: Framework) -> Json:
 
 
 def get_tasks(master: Master) -> Json:
+    """Returns the answer to GET_TASKS."""
     everyone = [*master.frameworks.values(), *master.completed]
     return {
         "tasks": [task_json(t) for f in master.frameworks.values() for t in f.tasks.values()],
@@ -89,6 +92,7 @@ def get_tasks(master: Master) -> Json:
 
 
 def get_executors(master: Master) -> Json:
+    """Returns the answer to GET_EXECUTORS."""
     return {
         "executors": [
             {"executor_info": e.info, "agent_id": {"value": a.id}}
@@ -100,6 +104,7 @@ def get_executors(master: Master) -> Json:
 
 
 def get_roles(master: Master) -> Json:
+    """Returns the answer to GET_ROLES."""
     result = []
     amounts = {name for agent in master.agents.values() for name, _ in agent.total.scalars}
     for item in state_json.roles(master)["roles"]:
@@ -118,6 +123,7 @@ def get_roles(master: Master) -> Json:
 
 
 def get_state(master: Master) -> Json:
+    """Returns the answer to GET_STATE."""
     return {
         "get_tasks": get_tasks(master),
         "get_executors": get_executors(master),

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from typing import NamedTuple
 log = logging.getLogger(__name__)
 
 _POLL = 0.2
+# A tree that is killed is looked at again after so long (seconds), and given up after so long.
+_ROUND = 0.005
+_KILLED_SECS = 10.0
 _PROC = Path("/proc")
 
 
@@ -143,17 +147,17 @@ def kill_tree(leader: int, marker: str | None = None) -> int:
     """Kills a tree with SIGKILL, until nothing of it is left; returns how many processes it had.
 
     Each round first stops what it found, so that nothing can fork away between finding and killing.
+    What has been killed needs the CPU once more to end, and gets it late where many others want it.
     """
-    count = 0
-    for _ in range(10):
-        found = members(leader, marker)
-        if not found:
-            break
+    count, give_up = 0, time.monotonic() + _KILLED_SECS
+    while found := members(leader, marker):
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for who in found:
                 with contextlib.suppress(OSError):
                     send_signal(who, number)
         count = max(count, len(found))
-        if not any(alive(who) for who in found):
-            continue
+        if time.monotonic() > give_up:
+            log.error("%d processes of %d outlive SIGKILL", len(found), leader)
+            break
+        time.sleep(_ROUND)
     return count

@@ -20,11 +20,15 @@ _MAX_REMOVED = 10_000
 
 
 class KnownFramework(msgspec.Struct):
+    """A framework that may come back after a restart of the master."""
+
     info: Json
     registered_time: float
 
 
 class KnownAgent(msgspec.Struct):
+    """An agent that may come back after a restart of the master."""
+
     info: Json
     address: str
     port: int
@@ -32,6 +36,8 @@ class KnownAgent(msgspec.Struct):
 
 
 class Contents(msgspec.Struct):
+    """All that the master remembers; ``removed`` are the ids of frameworks that must not come back."""
+
     frameworks: dict[str, KnownFramework] = {}
     removed: list[str] = []
     agents: dict[str, KnownAgent] = {}

@@ -13,6 +13,8 @@ DATA_DISKS = "dataDisks"
 
 
 class MasterTimes(msgspec.Struct, frozen=True):
+    """The master's times, in seconds; Mesos's own defaults unless it is said otherwise."""
+
     heartbeat: float = 15.0
     # Mesos allocates every second; here as soon as something changed, at most once per interval.
     allocation_interval: float = 0.05
@@ -28,6 +30,8 @@ class MasterTimes(msgspec.Struct, frozen=True):
 
 
 class AgentTimes(msgspec.Struct, frozen=True):
+    """The agent's times, in seconds; Mesos's own defaults unless it is said otherwise."""
+
     executor_registration: float = 60.0
     # Mesos: 2. More, because clients such as pymesos ignore MESOS_SUBSCRIPTION_BACKOFF_MAX and
     # pause up to 15 s between two attempts (recordings 11 and 39).

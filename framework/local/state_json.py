@@ -33,6 +33,7 @@ _STATES = (
 
 
 def task_state(task: Task) -> Json:
+    """Returns a task as the endpoints of the first API show it."""
     result: Json = {
         "id": task.id,
         "name": task.info["name"],
@@ -58,6 +59,7 @@ def describe_info(info: Json) -> Json:
 
 
 def status_state(status: Json) -> Json:
+    """Returns a status of a task as they show it."""
     shown = ("state", "timestamp", "labels", "healthy")
     result: Json = {k: status[k] for k in shown if k in status}
     if "container_status" in status:
@@ -67,6 +69,7 @@ def status_state(status: Json) -> Json:
 
 
 def command_state(command: Json) -> Json:
+    """Returns a CommandInfo as they show it."""
     result: Json = {"value": command["value"]} if "value" in command else {}
     result["argv"] = command.get("arguments", [])
     if "environment" in command:
@@ -79,6 +82,7 @@ def command_state(command: Json) -> Json:
 
 
 def offer_state(offer: Offer) -> Json:
+    """Returns an offer as they show it."""
     return {
         "id": offer.id,
         "framework_id": offer.framework_id,
@@ -89,6 +93,7 @@ def offer_state(offer: Offer) -> Json:
 
 
 def framework_summary(master: Master, framework: Framework) -> Json:
+    """Returns a framework as the master's ``/state-summary`` shows it."""
     used = res.total(a.used_by(framework.id) for a in master.agents.values())
     offered = res.total(o.resources for o in framework.offers.values())
     shown = framework.id in master.frameworks
@@ -108,6 +113,7 @@ def framework_summary(master: Master, framework: Framework) -> Json:
 
 
 def framework_state(master: Master, framework: Framework) -> Json:
+    """Returns a framework as the master's ``/state`` shows it."""
     summary = framework_summary(master, framework)
     info = framework.info
     shown = framework.id in master.frameworks
@@ -158,6 +164,7 @@ def _executors_state(master: Master, framework: Framework) -> list[Json]:
 
 
 def attributes_state(attributes: list[Json]) -> Json:
+    """Returns attributes by name, as they show them."""
     result: Json = {}
     for item in attributes:
         if item["type"] == "SCALAR":
@@ -171,6 +178,7 @@ def attributes_state(attributes: list[Json]) -> Json:
 
 
 def agent_state(agent: Agent) -> Json:
+    """Returns an agent as they show it."""
     result: Json = {
         "id": agent.id,
         "hostname": agent.hostname,

@@ -83,11 +83,6 @@ class UpdateManager:
         stream = self._streams.get(key)
         return bool(stream and stream.pending)
 
-    def knows(self, key: TaskKey, uuid: str) -> bool:
-        """Whether this update has been taken in before."""
-        stream = self._streams.get(key)
-        return bool(stream and uuid in stream.seen)
-
     def heads(self, now: float, framework_id: str | None = None) -> Iterator[tuple[TaskKey, Json]]:
         """The first update of each task, to be sent at once; their retry starts anew."""
         for key, stream in self._streams.items():

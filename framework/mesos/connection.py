@@ -23,6 +23,8 @@ _MAX_HEADERS = 100
 
 
 class Answer(msgspec.Struct, frozen=True):
+    """What a master has answered; ``location``: where it sends us instead."""
+
     status: int
     text: str = ""
     location: str | None = None

@@ -25,6 +25,8 @@ _POLL = 2.0
 
 
 class Follower(Protocol):
+    """Who is told where the leading master is."""
+
     def change_master(self, master: str | None) -> None: ...
 
 

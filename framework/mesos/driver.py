@@ -182,12 +182,14 @@ class MesosDriver:
     @property
     def status(self) -> DriverStatus:
         driver = self._driver
+        # Once: it may change at any time, and what is told of it must agree.
+        connected = driver.connected
         return DriverStatus(
-            connected=driver.connected,
+            connected=connected,
             master=driver.master,
             framework_id=driver.framework_id,
             fatal=driver.fatal or self._sender.fatal,
-            problem=None if driver.connected else driver.problem,
+            problem=None if connected else driver.problem,
             counters=dict(driver.counters),
             queued=len(self._sender),
         )

@@ -102,7 +102,8 @@ class GuardedDriver(MesosSchedulerDriver):
         self.timing = timing or Timing()
         self.session: Session | None = None
         self.fatal: str | None = None
-        self.problem: str | None = "not subscribed yet"
+        # Why there was no subscription when there was last none.
+        self.problem = "not subscribed yet"
         self.counters: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._zookeeper = where if isinstance(where, ZooKeeperUrl) else None
         self._candidates = Candidates(() if isinstance(where, ZooKeeperUrl) else where)
@@ -286,7 +287,6 @@ class GuardedDriver(MesosSchedulerDriver):
         self._sessions += 1
         self._redirects = 0
         self.counters["subscriptions"] += 1
-        self.problem = None
         self.session = Session(
             number=self._sessions,
             address=address,

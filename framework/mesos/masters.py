@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, without_password
 
 DEFAULT_PORT = 5050
 _HOST = re.compile(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.%]+")
@@ -51,6 +51,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def base_relative(location: str, base: Address) -> str:
+    """Returns a Location that has no ``//`` as one that has: a path is one of the master at ``base``."""
     return f"//{base}{location}" if location.startswith("/") else f"//{location}"
 
 
@@ -68,14 +69,21 @@ def parse_master(text: str) -> ZooKeeperUrl | tuple[Address, ...]:
     Raises :class:`Invalid` with what would be right.
     """
     if "://" in text:
-        match = _ZK.fullmatch(text.strip())
+        match, shown = _ZK.fullmatch(text.strip()), without_password(text)
         if match is None:
             raise Invalid(
-                f"master {text!r}: write host:port, host:port,host:port or zk://host:port/path"
+                f"master {shown!r}: write host:port, host:port,host:port or zk://host:port/path"
             )
         path = (match["path"] or "").rstrip("/")
         if not path:
-            raise Invalid(f"master {text!r} lacks the path of the masters; write zk://host:port/mesos")
+            raise Invalid(f"master {shown!r} lacks the path of the masters; write zk://host:port/mesos")
+        for server in match["hosts"].split(","):
+            try:
+                Address.parse(server)
+            except Invalid:
+                raise Invalid(
+                    f"master {shown!r}: {server!r} is no ZooKeeper; write zk://host:port,host:port/path"
+                ) from None
         return ZooKeeperUrl(match["hosts"], path, match["auth"])
     addresses = tuple(Address.parse(part) for part in text.split(",") if part.strip())
     if not addresses:

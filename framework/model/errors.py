@@ -5,6 +5,13 @@ Any other exception is a defect and becomes a 500 with an id.
 
 from __future__ import annotations
 
+import re
+
+
+def without_password(url: str) -> str:
+    """Returns ``url``, which need not be one, as a sentence may show it: without user and password."""
+    return re.sub(r"//.*@", "//…@", url)
+
 
 class GatewayError(Exception):
     """An error whose sentence is meant for the user: what was wrong, where, what would be right."""

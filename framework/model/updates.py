@@ -49,12 +49,16 @@ class InstanceAction(StrEnum):
 
 
 class UpdateEvent(msgspec.Struct, frozen=True, gc=False):
+    """The update came into ``status``."""
+
     at: float
     status: UpdateStatus
     message: str = ""
 
 
 class InstanceEvent(msgspec.Struct, frozen=True, gc=False):
+    """Something was done to an instance."""
+
     at: float
     instance: int
     action: InstanceAction

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from framework.model.errors import Invalid
+from framework.model.errors import Invalid, without_password
 
 # How long a PostgreSQL server may take to be reached, for a statement, and for a whole transaction
 # before its connection is cut; in seconds.
@@ -31,10 +31,12 @@ READ_ONLY = "scheduler_read_only"
 
 
 def is_sqlite(url: sa.URL) -> bool:
+    """Whether the database is a SQLite."""
     return url.get_backend_name() == "sqlite"
 
 
 def in_memory(url: sa.URL) -> bool:
+    """Whether the database is a SQLite without a file, which only one connection sees."""
     return is_sqlite(url) and url.database in (None, "", ":memory:")
 
 
@@ -48,8 +50,11 @@ def parse_url(text: str) -> sa.URL:
     if "://" in text:
         try:
             url = sa.make_url(text)
-        except sa.exc.ArgumentError as error:
-            raise Invalid(f"{text!r} is not a database URL: {error}") from error
+        except (sa.exc.ArgumentError, ValueError):
+            raise Invalid(
+                f"{without_password(text)!r} is not a database URL; write "
+                "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or the path of a SQLite file"
+            ) from None
     else:
         url = sa.URL.create("sqlite", database=text)
     if url.get_backend_name() == "postgresql":
@@ -91,6 +96,9 @@ def make_engine(url: sa.URL, busy_secs: float = BUSY) -> sa.Engine:
         options["connect_args"] = {"timeout": busy_secs, "check_same_thread": False}
         if in_memory(url):
             options["poolclass"] = StaticPool
+        else:
+            # The connection that wrote last has the file's pages; any other reads them again.
+            options["pool_use_lifo"] = True
     else:
         options["pool_size"] = 4
         options["pool_timeout"] = _CONNECT
@@ -183,4 +191,7 @@ def _readonly(connection: sqlite3.Connection) -> bool:
 def _sqlite_begin(connection: sa.Connection) -> None:
     # IMMEDIATE: to wait for the lock now, not to fail with it in the middle.
     reading = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    # Past SQLAlchemy, as statements are: this is a part of every transaction.
+    cursor = connection.connection.cursor()
+    cursor.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
+    cursor.close()

@@ -34,7 +34,7 @@ Owner = tuple[str, str]  # kind, id
 Row = dict[str, Any]
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """A line of the public event stream; a reader resumes after the ``sequence`` he has seen."""
 
     sequence: int
@@ -94,10 +94,14 @@ def fold(writes: Sequence[Write]) -> Batch:
                 batch.framework_id = framework_id
             case _:
                 raise TypeError(f"no table holds a {type(write).__name__}")
+    # What was replaced or deleted by a later one of the writes has no use any more.
+    used = frozenset[str]().union(*batch.owners.values())
+    batch.configs = {key: body for key, body in batch.configs.items() if key in used}
     return batch
 
 
 def event_row(sequence: int, event: Publish) -> Row:
+    """Returns an event as a row of its table."""
     return {
         "sequence": sequence,
         "at": event.at,
@@ -109,6 +113,7 @@ def event_row(sequence: int, event: Publish) -> Row:
 
 
 def read_event(sequence: int, body: str) -> StoredEvent:
+    """Returns the event that a row holds."""
     return StoredEvent(sequence, msgspec.json.decode(body, type=Publish))
 
 

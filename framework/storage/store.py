@@ -5,7 +5,6 @@ SQLite by default (one file, WAL, synchronous), or any database SQLAlchemy can r
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -30,7 +29,7 @@ from framework.storage.records import (
     fold,
     read_event,
 )
-from framework.storage.statements import RowWriter
+from framework.storage.statements import Statements
 
 _KEPT_EVENTS = 100_000
 _CHUNK = 500
@@ -62,7 +61,7 @@ class Storage:
         self._pruned = 0
         self._references = _References()
         self._database = Database(url, CHAIN)
-        self._rows = RowWriter(self._database.dialect)
+        self._statements = Statements(self._database.dialect)
 
     # -- the service's ----------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ class Storage:
             self._fence(connection, epoch)
             self._write(connection, batch, unused)
             rows = [event_row(e.sequence, e.event) for e in events]
-            self._rows.write(connection, tables.events, None, rows)
+            self._statements.write(connection, tables.events, None, rows)
             last = self._sequence + len(events)
             prune = last - self._pruned > self._kept_events + self._kept_events // 10
             if prune:
@@ -187,7 +186,7 @@ class Storage:
 
     def _fence(self, connection: sa.Connection, epoch: int) -> None:
         # A write, so that nobody can claim the next epoch until this transaction is over.
-        if self._rows.change(connection, "claimed", _CLAIMED, {"mine": epoch}) != 1:
+        if self._statements.change(connection, _CLAIMED, {"mine": epoch}) != 1:
             raise Fenced(
                 f"another scheduler has taken over the state in {self._database.shown}; "
                 f"this one (epoch {epoch}) has stopped acting"
@@ -197,8 +196,12 @@ class Storage:
         if unused:
             # Those that come back are written again below.
             _delete(connection, tables.configs.c.hash, unused)
-        known = self._references.stored - unused
-        new = [{"hash": key, "body": body} for key, body in batch.configs.items() if key not in known]
+        stored = self._references.stored
+        new = [
+            {"hash": key, "body": body}
+            for key, body in batch.configs.items()
+            if key not in stored or key in unused
+        ]
         self._upsert(connection, tables.configs, "hash", new)
         for kind, table in _TABLES.items():
             _delete(connection, table.c.id, batch.deleted.get(kind, ()))
@@ -210,51 +213,59 @@ class Storage:
         self, connection: sa.Connection, table: sa.Table, key: str, rows: list[dict[str, Any]]
     ) -> None:
         """Writes rows over those with the same ``key``."""
-        if self._rows.can_upsert:
-            self._rows.write(connection, table, key, rows)
+        if self._statements.can_upsert:
+            self._statements.write(connection, table, key, rows)
         else:
             _delete(connection, table.c[key], [row[key] for row in rows])
-            self._rows.write(connection, table, None, rows)
+            self._statements.write(connection, table, None, rows)
 
 
 class _References:
-    """Which configs are stored, and how many rows refer to each."""
+    """Which configs are stored, and how many rows refer to each.
+
+    Texts and numbers in dicts, however many: the garbage collector leaves such dicts out, but would walk
+    through every set and Counter, and every tuple that is new.
+    """
 
     def __init__(self) -> None:
-        self.stored: set[str] = set()
-        self._used: dict[Owner, frozenset[str]] = {}
-        self._count: Counter[str] = Counter()
+        self.stored: dict[str, None] = {}
+        # By the owner's kind and id; the hashes with spaces between them.
+        self._used: dict[str, str] = {}
+        self._count: dict[str, int] = {}
         self._unused: set[str] = set()
 
     def set(self, owner: Owner, used: frozenset[str]) -> None:
         """``owner`` refers to ``used`` now, and to nothing else."""
-        before = self._used.pop(owner, frozenset[str]())
+        name = " ".join(owner)
+        before = self._used.pop(name, "").split()
         if used:
-            self._used[owner] = used
-        self._count.update(used)
-        self._count.subtract(before)
-        for key in before - used:
-            if self._count[key] <= 0:
+            self._used[name] = " ".join(used)
+        for key in used:
+            self._count[key] = self._count.get(key, 0) + 1
+        for key in before:
+            self._count[key] -= 1
+            if not self._count[key]:
                 del self._count[key]
                 self._unused.add(key)
         self._unused.difference_update(used)
 
     def found(self, stored: Iterable[str]) -> None:
         """These are stored; called once, after every owner is known."""
-        self.stored.update(stored)
-        self._unused = self.stored - self._count.keys()
+        self.stored.update(dict.fromkeys(stored))
+        self._unused = self.stored.keys() - self._count.keys()
 
     def written(self, batch: Batch, removed: AbstractSet[str]) -> None:
         """The batch is durable, and ``removed`` are gone, except those that it brought back."""
-        self.stored -= removed
+        for key in removed:
+            self.stored.pop(key, None)
         self._unused -= removed
-        self.stored |= batch.configs.keys()
+        self.stored.update(dict.fromkeys(batch.configs))
         for owner, used in batch.owners.items():
             self.set(owner, used)
 
     def unused(self) -> frozenset[str]:
         """Returns the stored configs that nothing refers to."""
-        return frozenset(self._unused & self.stored)
+        return frozenset(key for key in self._unused if key in self.stored)
 
 
 def _rows(connection: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[str, str]]:

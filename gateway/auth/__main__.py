@@ -27,6 +27,7 @@ _DAY = 86_400
 
 
 def main(argv: Sequence[str]) -> int:
+    """Runs bin/credentials; returns the status to end with."""
     match list(argv):
         case ["token"]:
             token = new_token()

@@ -77,6 +77,8 @@ class Access:
         self._reloaded = asyncio.Event()
         self.problem: str | None = None
         self._authenticators = tuple(authenticators)
+        # Asked at every request: what a protocol is asked for costs more than the rest of it.
+        self._issuer = next((one for one in self._authenticators if isinstance(one, Issuer)), None)
         self._buckets = Buckets(rate) if rate else None
         self._failures = Buckets(_FAILURES)
         self._clock = clock
@@ -89,7 +91,7 @@ class Access:
     @property
     def issuer(self) -> str | None:
         """Where users get their tokens, if that is not here (a URL)."""
-        return next((one.issuer for one in self._authenticators if isinstance(one, Issuer)), None)
+        return self._issuer.issuer if self._issuer is not None else None
 
     @property
     def has_directory(self) -> bool:

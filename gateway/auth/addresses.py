@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
     return address
 
 
+@functools.lru_cache(maxsize=1024)
 def site_of(address: str) -> str:
     """Returns what an address is counted as: a whole /64 of IPv6, as one site has it."""
     ip = _parsed(address)

@@ -60,14 +60,16 @@ class Authenticator(Protocol):
     def reload(self) -> None:
         """Reads its settings anew; raises :class:`Invalid` and keeps the old ones."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends what it has started."""
 
 
 @runtime_checkable
 class Directory(Protocol):
     """An authenticator that knows all users by name."""
 
-    def find(self, user: str) -> Identity | None: ...
+    def find(self, user: str) -> Identity | None:
+        """Returns the user of this name, None for nobody."""
 
 
 @runtime_checkable
@@ -233,6 +235,11 @@ def make_authenticators(options: Options) -> tuple[Authenticator, ...]:
     """Returns the authenticators of ``--auth``; raises :class:`Invalid` for what cannot be had."""
     found: list[Authenticator] = []
     file: UserFile | None = None
+    if options.auth_file is not None and set(options.auth) <= {"none"}:
+        raise Invalid(
+            f"--auth-file {options.auth_file} names users, but nobody is asked who they are: "
+            "add --auth tokens, --auth basic or --auth tokens,basic"
+        )
     for name in options.auth:
         if name == "none":
             continue

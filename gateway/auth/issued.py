@@ -48,6 +48,7 @@ def issue(token: Issued, key: str) -> str:
 
 
 def time_of(token: Issued) -> Callable[[], float]:
+    """Returns a clock that stands at the moment at which the token was issued."""
     return lambda: token.issued_at
 
 

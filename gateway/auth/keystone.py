@@ -11,23 +11,30 @@ import asyncio
 import datetime
 import hashlib
 import json
+import logging
+import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
 from framework.model.errors import Invalid, Unauthorized, Unavailable
 from framework.model.jobs import check_segment
 from gateway.auth.authenticators import Credentials
 from gateway.auth.identity import Identity
 from gateway.auth.users import read_private
+from gateway.tls import trusting
 
 if TYPE_CHECKING:
     from gateway.options import Options
 
+log = logging.getLogger(__name__)
+
+_CA = "--keystone-ca"
 # For so long a token that Keystone has revoked may still be taken.
 _REMEMBER_SECS = 60.0
 _REMEMBERED = 4096
@@ -39,14 +46,15 @@ _DEFAULT_DOMAIN = "default"
 
 
 class Service(msgspec.Struct, frozen=True):
-    """Who the gateway is to Keystone: a user who may validate tokens. ``url`` ends with ``/v3``."""
+    """Who the gateway is to Keystone: a user who may validate tokens. ``url`` ends with ``/v3``; ``ca``:
+    authorities (PEM) whose certificate it must have, None: the system's."""
 
     url: str
     user: str
     password: str
     project: str
     domain: str = "Default"
-    ca: str | None = None
+    ca: Path | None = None
 
     def __repr__(self) -> str:  # never in a log, a traceback
         return f"Service({self.url!r}, {self.user!r})"
@@ -59,7 +67,8 @@ class _Known(msgspec.Struct, frozen=True):
 
 class KeystoneAuthenticator:
     """Remembers an answer for a minute, or until the token expires; ``clock`` in seconds since the
-    epoch. The same token is never asked for twice at once. Used on one event loop."""
+    epoch. The same token is never asked for twice at once. Used on one event loop. Raises
+    :class:`Invalid` for authorities that cannot be read."""
 
     def __init__(
         self, service: Service, admin_role: str = "admin", clock: Callable[[], float] = time.time
@@ -67,6 +76,7 @@ class KeystoneAuthenticator:
         self.challenge = f'Keystone uri="{service.url}"'
         self.issuer = service.url
         self._service = service
+        self._trust = trusting(service.ca, _CA)
         self._admin_role = admin_role
         self._clock = clock
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -160,20 +170,29 @@ class KeystoneAuthenticator:
             connect_timeout=_TIMEOUT_SECS,
             request_timeout=_TIMEOUT_SECS,
             follow_redirects=False,
-            ca_certs=self._service.ca,
+            ssl_options=self._trust,
         )
         try:
             answer = await self._http.fetch(request, raise_error=False)
-        except (OSError, ValueError) as error:
+        except ssl.SSLCertVerificationError as error:
+            raise Unavailable(
+                f"Keystone at {self._service.url} is not believed: {error.verify_message}; {_CA} names "
+                "the authorities that have signed its certificate"
+            ) from None
+        except (OSError, ValueError, HTTPClientError) as error:
             raise Unavailable(f"Keystone at {self._service.url} cannot be reached: {error}") from None
         if answer.code == 599 or answer.code >= 500:
             raise Unavailable(f"Keystone at {self._service.url} does not answer ({answer.code})")
         return answer
 
     def reload(self) -> None:
-        """Forgets what it knows: Keystone is asked again."""
+        """Forgets what it knows, and reads the authorities again: Keystone is asked again."""
         self._known.clear()
         self._own_token = None
+        try:
+            self._trust = trusting(self._service.ca, _CA)
+        except Invalid as error:
+            log.error("%s; the authorities read before stay in use", error)
 
     def close(self) -> None:
         if self._http is not None:
@@ -285,6 +304,6 @@ def make(options: Options) -> KeystoneAuthenticator:
         password=text,
         project=options.keystone_project,
         domain=options.keystone_domain,
-        ca=None if options.keystone_ca is None else str(options.keystone_ca),
+        ca=options.keystone_ca,
     )
     return KeystoneAuthenticator(service, options.keystone_admin_role)

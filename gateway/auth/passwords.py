@@ -55,6 +55,7 @@ def check_password(password: str) -> str:
 
 
 def hash_password(password: str, log2_n: int = _LOG2_N, p: int = _P) -> PasswordHash:
+    """Returns the hash of a password, with a new salt; the cost is 2**``log2_n``, times ``p``."""
     salt = secrets.token_bytes(16)
     return PasswordHash(log2_n, _R, p, salt, _derive(password, log2_n, _R, p, salt))
 
@@ -105,6 +106,7 @@ def _derive(password: str, log2_n: int, r: int, p: int, salt: bytes) -> bytes:
 
 
 def new_token() -> str:
+    """Returns a new token, which nobody can guess."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 

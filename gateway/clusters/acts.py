@@ -26,6 +26,7 @@ from gateway.clusters.model import (
     NodeStatus,
     Operation,
     Phase,
+    storable,
 )
 from gateway.clusters.phases import move
 from gateway.clusters.planning import Rules
@@ -213,6 +214,7 @@ class Acts:
 
     def fail(self, cluster: Cluster, step: str, reason: str) -> None:
         """Notes why the operation cannot succeed; what it has done is undone from here on."""
+        reason = storable(reason)
 
         def change(c: Cluster) -> Cluster:
             assert c.operation is not None
@@ -336,7 +338,7 @@ class Acts:
             cluster.cluster_id,
             self.clock(),
             kind,
-            text,
+            storable(text),
             step=cluster.step if step is None else step,
             ok=ok,
             operation_id=_id_of(cluster.operation),

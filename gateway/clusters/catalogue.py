@@ -69,9 +69,11 @@ class Catalogue:
         self._renderer.check_orchestrator(script)
         self._change(name, version, orchestrator=script)
 
-    def set_logo(self, name: str, version: str, logo_url: str) -> None:
-        check_texts("", logo_url)
-        self._change(name, version, logo_url=logo_url)
+    def describe(self, name: str, version: str, description: str | None, logo_url: str | None) -> None:
+        """Changes what people read and see of a product; None leaves it as it is."""
+        check_texts(description or "", logo_url or "")
+        given = {"description": description, "logo_url": logo_url}
+        self._change(name, version, **{part: text for part, text in given.items() if text is not None})
 
     def delete(self, name: str, version: str) -> None:
         """Raises :class:`NotFound`, and :class:`Conflict` while there is a cluster of it."""

@@ -130,7 +130,7 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    pass
+    """What is to be done next with a cluster."""
 
 
 class Rest(Action, frozen=True):
@@ -166,6 +166,8 @@ class Pass(Action, frozen=True):
 
 
 class Fail(Action, frozen=True):
+    """The operation fails at this step, and what was done before it is undone."""
+
     step: str
     reason: str
 

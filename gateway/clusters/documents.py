@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from framework.model.jobs import SEGMENT
+from gateway.clusters import joining
 from gateway.clusters.docker_opts import DockerOptions, WrongOption
 from gateway.clusters.docker_opts import parse as parse_docker_opts
 from gateway.clusters.fields import WORD, Reader, as_number
@@ -61,23 +62,27 @@ def read_document(document: Any) -> ClusterDocument:
     if dnsname and (len(dnsname) > 253 or not _NAME.fullmatch(dnsname[:63])):
         reader.say("dnsname", f"{shown(dnsname)} is not a name: use letters, digits, '-', '_' and '.'")
     nodes = _nodes(reader, document.get("nodes"))
+    if nodes is None:
+        # What is said of nodes that nobody has looked at would only hide it.
+        raise invalid(reader.problems)
     services = _services(reader, document.get("services"), {node.name for node in nodes})
     if reader.problems:
         raise invalid(reader.problems)
-    nodes, services = _joined(nodes, services)
-    return ClusterDocument(dnsname, _groups(nodes), nodes, services)
+    nodes, services = joining.join(nodes, services)
+    return ClusterDocument(dnsname, joining.groups(nodes), nodes, services)
 
 
 # -- nodes --
 
 
-def _nodes(reader: Reader, value: Any) -> tuple[NodeAsk, ...]:
+def _nodes(reader: Reader, value: Any) -> tuple[NodeAsk, ...] | None:
+    """None: there are more than are looked at."""
     nodes = reader.mapping(value, "nodes")
     if not nodes:
         reader.say("nodes", "a cluster needs at least one node")
     if len(nodes) > MOST_NODES:
         reader.say("nodes", f"there are {len(nodes)}; a cluster has at most {MOST_NODES}")
-        return ()
+        return None
     seen: dict[str, str] = {}
     for name in nodes:
         if not _NAME.fullmatch(name):
@@ -314,7 +319,7 @@ def _natural(name: str) -> tuple[str, int, str]:
     return stem, int(number) if number else -1, name
 
 
-# -- services, and what belongs together --
+# -- services --
 
 
 def _services(reader: Reader, value: Any, nodes: set[str]) -> tuple[Service, ...]:
@@ -337,70 +342,3 @@ def _services(reader: Reader, value: Any, nodes: set[str]) -> tuple[Service, ...
         status = reader.text(data, "status", path) or ""
         services.append(Service(name, members, status, properties))
     return tuple(services)
-
-
-def _joined(
-    nodes: tuple[NodeAsk, ...], services: tuple[Service, ...]
-) -> tuple[tuple[NodeAsk, ...], tuple[Service, ...]]:
-    """Returns both with each knowing of the other; nodes carry the tags that others keep apart from."""
-    named = {service.name for service in services}
-    problems = [
-        f"nodes.{node.name}.services: there is no service {shown(name)}{suggestion(name, named)}"
-        for node in nodes
-        for name in node.spec.services
-        if name not in named
-    ]
-    groups = {node.group for node in nodes}
-    tags = {tag for node in nodes for tag in node.spec.tags}
-    problems += [
-        f"nodes.{node.name}.anti_affinity: no node has the tag or the group {shown(other)}"
-        f"{suggestion(other, groups | tags)}"
-        for node in nodes
-        for other in node.spec.apart
-        if other not in groups | tags
-    ]
-    if problems:
-        raise invalid(problems)
-    apart = {other for node in nodes for other in node.spec.apart}
-    running: dict[str, list[str]] = {node.name: list(node.spec.services) for node in nodes}
-    members: dict[str, list[str]] = {service.name: list(service.nodes) for service in services}
-    for service in services:
-        for member in service.nodes:
-            running[member].append(service.name)
-    for node in nodes:
-        for name in node.spec.services:
-            members[name].append(node.name)
-    joined_nodes = []
-    for node in nodes:
-        more = (node.group,) if node.group in apart and node.group not in node.spec.tags else ()
-        spec = msgspec.structs.replace(
-            node.spec,
-            services=tuple(dict.fromkeys(running[node.name])),
-            tags=(*node.spec.tags, *more),
-        )
-        joined_nodes.append(msgspec.structs.replace(node, spec=spec))
-    joined_services = tuple(
-        msgspec.structs.replace(service, nodes=tuple(dict.fromkeys(members[service.name])))
-        for service in services
-    )
-    return tuple(joined_nodes), joined_services
-
-
-def _groups(nodes: tuple[NodeAsk, ...]) -> tuple[Group, ...]:
-    """One more node of a group is as its first, without what only one node can have."""
-    firsts: dict[str, NodeSpec] = {}
-    hosts: dict[str, set[str | None]] = {}
-    for node in nodes:
-        firsts.setdefault(node.group, node.spec)
-        hosts.setdefault(node.group, set()).add(node.spec.required_host)
-    return tuple(
-        Group(
-            name,
-            msgspec.structs.replace(
-                spec,
-                required_host=spec.required_host if len(hosts[name]) == 1 else None,
-                networks=tuple(msgspec.structs.replace(n, address=None) for n in spec.networks),
-            ),
-        )
-        for name, spec in firsts.items()
-    )

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from framework.core.messages import JobView
-from framework.mesos.backoff import Backoff
 from framework.model.errors import GatewayError, NotFound, Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import Fenced
 from gateway.clusters import course
 from gateway.clusters.acts import Acts, HostsWriter, Superseded, is_final
+from gateway.clusters.agenda import Agenda
 from gateway.clusters.course import Limits, Sight, Stage
 from gateway.clusters.fleet import Fleet
 from gateway.clusters.model import Cluster, Phase
@@ -74,15 +74,12 @@ class Engine:
         self._runs = Runs(steps, self.wake)
         self._current: int | None = None
         self._counts: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._agenda = Agenda(clock)
         self._news = threading.Event()
-        self._due: set[str] = set()
         self._jobs: dict[JobKey, str] = {}
-        self._timers: dict[str, float] = {}
         self._stages: dict[str, Stage] = {}
         self._unwanted: dict[str, float] = {}
         self._refreshed: dict[str, float] = {}
-        self._backoffs: dict[str, Backoff] = {}
         self._ticked = float("-inf")
         self._ticks = 0
         self._stopping = threading.Event()
@@ -111,8 +108,7 @@ class Engine:
     def wake(self, cluster_id: str | None = None) -> None:
         """Has the engine look at a cluster, or whether it leads."""
         if cluster_id is not None:
-            with self._lock:
-                self._due.add(cluster_id)
+            self._agenda.add(cluster_id)
         self._news.set()
 
     def _heard(self, key: JobKey) -> None:
@@ -142,7 +138,7 @@ class Engine:
                 self._take_over(term)
             self._runs.look_after()
             self._tick()
-            for cluster_id in self._take_due():
+            for cluster_id in self._agenda.take():
                 if self._stopping.is_set():
                     break
                 self._attend(cluster_id)
@@ -163,8 +159,8 @@ class Engine:
         self._leave()
         clusters = self._store.clusters.find(include_gone=False)
         self._jobs = {cluster.job: cluster.cluster_id for cluster in clusters}
-        with self._lock:
-            self._due = {c.cluster_id for c in clusters}
+        for cluster in clusters:
+            self._agenda.add(cluster.cluster_id)
         self._current = term
         self._ticked = time.monotonic()
         self._counts = self._store.clusters.phases()
@@ -179,33 +175,16 @@ class Engine:
         self._counts = {}
         self._runs.stop(patience)
         self._jobs.clear()
-        self._timers.clear()
         self._stages.clear()
         self._unwanted.clear()
         self._refreshed.clear()
-        self._backoffs.clear()
-        with self._lock:
-            self._due.clear()
-
-    def _take_due(self) -> list[str]:
-        now = self._clock()
-        with self._lock:
-            self._due |= {cluster_id for cluster_id, at in self._timers.items() if at <= now}
-            taken, self._due = sorted(self._due), set()
-        for cluster_id in taken:
-            self._timers.pop(cluster_id, None)
-        return taken
+        self._agenda.clear()
 
     def _patience(self) -> float:
-        with self._lock:
-            if self._due:
-                return 0.0
         longest = min(_LONGEST, max(0.0, self._ticked + self._tick_secs - time.monotonic()))
         if self._runs.busy:
             longest = min(longest, _BUSY)
-        if self._timers:
-            longest = min(longest, max(0.01, min(self._timers.values()) - self._clock()))
-        return longest
+        return min(longest, self._agenda.patience())
 
     def _tick(self) -> None:
         """Makes due what may have been missed; kills what has come back to a cluster that is gone."""
@@ -260,19 +239,13 @@ class Engine:
             logger.exception("the cluster %s cannot be moved on", cluster_id)
             self._later(cluster_id, "a defect")
             return
-        self._backoffs.pop(cluster_id, None)
+        self._agenda.went_well(cluster_id)
         if again:
             self.wake(cluster_id)
 
     def _later(self, cluster_id: str, why: str) -> None:
-        backoff = self._backoffs.setdefault(cluster_id, Backoff(0.2, 15.0))
-        seconds = backoff.next()
+        seconds = self._agenda.later(cluster_id)
         logger.info("cluster %s waits for %.1f s: %s", cluster_id, seconds, why)
-        self._timer(cluster_id, self._clock() + seconds)
-
-    def _timer(self, cluster_id: str, at: float | None) -> None:
-        if at is not None:
-            self._timers[cluster_id] = min(at, self._timers.get(cluster_id, at))
 
     # -- one cluster ----------------------------------------------------------------------------------
 
@@ -287,7 +260,7 @@ class Engine:
             if cluster.expires_at <= self._clock():
                 cluster = self._acts.expire(cluster)
             else:
-                self._timer(cluster_id, cluster.expires_at)
+                self._agenda.at(cluster_id, cluster.expires_at)
         run = self._runs.get(cluster_id)
         if run is not None:
             if run.operation_id != _operation(cluster):
@@ -306,7 +279,7 @@ class Engine:
         run.cancel()
         until = self._unwanted.setdefault(cluster_id, self._clock() + self._cancel_secs)
         if not run.ended.is_set() and self._clock() < until:
-            self._timer(cluster_id, until)
+            self._agenda.at(cluster_id, until)
             return False
         run.give_up(None)
         self._forget_run(run)
@@ -343,13 +316,13 @@ class Engine:
     def _carry_out(self, cluster: Cluster, action: course.Action, steps: Mapping[str, Step]) -> bool:
         match action:
             case course.Rest(until=until):
-                self._timer(cluster.cluster_id, until)
+                self._agenda.at(cluster.cluster_id, until)
                 self._refresh(cluster)
                 return False
             case course.Wait(stage=stage, until=until):
                 if not steps and self._runs.get(cluster.cluster_id) is None:
                     self._acts.begin(cluster, stage)
-                self._timer(cluster.cluster_id, until)
+                self._agenda.at(cluster.cluster_id, until)
                 return False
             case course.Pass(stage=stage):
                 if stage.does == "place":
@@ -381,7 +354,7 @@ class Engine:
                 self._acts.done(cluster, stage)
             case "gone":
                 self._acts.kill(cluster, stage)
-                self._timer(cluster.cluster_id, self._clock() + _KILL_AGAIN_SECS)
+                self._agenda.at(cluster.cluster_id, self._clock() + _KILL_AGAIN_SECS)
                 return False
             case "end":
                 ended = self._acts.finish(cluster, stage)
@@ -402,7 +375,7 @@ class Engine:
             return
         now = self._clock()
         again = self._refreshed.get(cluster_id, now)
-        self._timer(cluster_id, max(again, now + _HOSTS_AGAIN_SECS))
+        self._agenda.at(cluster_id, max(again, now + _HOSTS_AGAIN_SECS))
         if again > now:
             return
         self._refreshed[cluster_id] = now + _HOSTS_AGAIN_SECS

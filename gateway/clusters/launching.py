@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from framework.model.errors import Invalid
@@ -49,7 +50,7 @@ class Launcher:
             owner=user,
             provider="product",
             product=(name, version),
-            job_name=f"{name}-{version}-{number}",
+            job_name=_job_name(name, version, number),
             name=str(number),
             nodes=tuple(NodeAsk(node.name, node.group, node.spec) for node in document.nodes),
             groups=document.groups,
@@ -58,4 +59,18 @@ class Launcher:
             lease_secs=lease_secs,
             extra={"options": options},
         )
-        return self._clusters.launch(request, user)
+        with self._store.transaction():
+            # Rendering takes seconds: who deletes the product meanwhile has seen no cluster of it.
+            self._store.products.get(name, version)
+            cluster = self._clusters.launch(request, user)
+        # Within the transaction there was nothing to be seen of it yet.
+        self._clusters.wake(cluster.cluster_id)
+        return cluster
+
+
+def _job_name(name: str, version: str, number: int) -> str:
+    """Returns a name that no cluster of another product has: ``web`` 1-2 is not ``web-1`` 2."""
+    words = f"{name}-{version}-{number}"
+    if "-" not in name + version:
+        return words
+    return f"{words}-{hashlib.sha256(f'{name}/{version}'.encode()).hexdigest()[:8]}"

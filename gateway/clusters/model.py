@@ -13,6 +13,15 @@ import msgspec
 
 from framework.model.jobs import JobKey
 
+# Of a text that is somebody else's, so many characters are kept.
+LONGEST_TEXT = 16 * 1024
+
+
+def storable(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Returns what can be stored of a text: scripts and plugins say what they like, halves of
+    characters included."""
+    return text[:longest].encode("utf-8", "replace").decode()
+
 
 class Phase(StrEnum):
     """How far a cluster is; the order is its life."""
@@ -30,6 +39,8 @@ class Phase(StrEnum):
 
 
 class NodeStatus(StrEnum):
+    """What a node does; the words are those of the API."""
+
     QUEUED = "queued"
     RUNNING = "running"
     STOPPED = "stopped"

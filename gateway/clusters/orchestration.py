@@ -8,6 +8,7 @@ and before a cluster is deleted with ``stop``, each if it defines them; and with
 from __future__ import annotations
 
 import ast
+import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -185,12 +186,6 @@ def _orchestrated(cluster: Cluster) -> Cluster:
     return msgspec.structs.replace(cluster, extra={**cluster.extra, "orchestrated": True})
 
 
-def output_of(store: Store, cluster: Cluster) -> dict[str, str]:
-    """Returns what the last run of the cluster's script has put out, by :data:`OUTPUT_KEYS`."""
-    found = {key: store.kv.get(f"{cluster.key}/{key}") for key in OUTPUT_KEYS}
-    return {k: e.value.decode("utf-8", "replace") for k, e in found.items() if e is not None}
-
-
 def failure_of(result: RunResult, verb: str, timeout: float) -> str | None:
     """Returns why a run has not succeeded, None if it has. Pure."""
     if result.ended == "timeout":
@@ -201,7 +196,8 @@ def failure_of(result: RunResult, verb: str, timeout: float) -> str | None:
         return None
     if result.code == NO_SUCH_TASK and "has no task" in result.stderr:
         return f"the orchestrator has no task {verb}"
-    how = f"signal {result.code - 128}" if result.code > 128 else f"status {result.code}"
+    signalled = 128 < result.code < 128 + signal.NSIG
+    how = f"signal {result.code - 128}" if signalled else f"status {result.code}"
     last = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "")
     return f"the orchestrator's {verb} ended with {how}" + (f": {last.strip()[:500]}" if last else "")
 

@@ -7,7 +7,7 @@ rendered in a worker process that can be killed, and what makes large things che
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 import msgspec
@@ -242,8 +242,11 @@ class _Undefined(jinja2.StrictUndefined):
     ) -> None:
         super().__init__(hint, obj, name, _MissingOption if isinstance(obj, _Options) else exc)
 
-    def fail(self) -> None:
+    def fail(self) -> NoReturn:
         self._fail_with_undefined_error()
+
+    def __round__(self, digits: int = 0) -> NoReturn:
+        self.fail()
 
     @property
     def _undefined_message(self) -> str:
@@ -268,6 +271,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         # A cluster is the same however often it is rendered.
         self.globals.pop("lipsum", None)
         self.filters.pop("random", None)
+        # What tojson cannot write may be what is missing: that is to be said, in those words.
+        self.policies["json.dumps_kwargs"] = {"sort_keys": True, "default": _not_json}
 
     def _range(self, *args: int) -> range:
         made = range(*args)
@@ -307,6 +312,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _check_bits(self, bits: int) -> None:
         if bits > self.limits.bits:
             raise _Bounds(f"a number of {bits} bits is too large; {self.limits.bits} are allowed")
+
+
+def _not_json(value: Any) -> NoReturn:
+    if isinstance(value, _Undefined):
+        value.fail()
+    raise TypeError(f"a value of the type {type(value).__name__} cannot be written as JSON")
 
 
 def _asks_for_width(text: str | bytes, most: int) -> bool:

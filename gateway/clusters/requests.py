@@ -70,6 +70,14 @@ def refused(cluster: Cluster, step: str, reason: str) -> Cluster:
     )
 
 
+def resize_refused(cluster: Cluster, step: str, reason: str) -> Cluster:
+    """Returns the cluster with why it will not be resized; one that something is done to, or that is not
+    ready, has other things to say, and stays as it is."""
+    if cluster.operation is not None or cluster.phase is not Phase.READY:
+        return cluster
+    return msgspec.structs.replace(cluster, failed_step=step, failed_in=Phase.RESIZING, reason=reason)
+
+
 def with_resize(
     cluster: Cluster,
     add: Mapping[str, int],

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from framework.model.errors import GatewayError, Unavailable
-from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord
+from gateway.clusters.model import Cluster, ClusterEvent, NodeRecord, storable
 from gateway.clusters.provider import StepFailed
 from gateway.store import Store
 
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 # What is told is stored so many seconds later at most, or when there are so many lines of it.
 _TELL_SECS = 0.3
 _TELL_LINES = 200
-# Of a line, so many characters.
-_TELL_LENGTH = 16 * 1024
 
 
 class Run:
@@ -71,7 +69,7 @@ class Run:
             self.cluster.cluster_id,
             self._clock(),
             "output" if stream else "node" if node else "step",
-            _plain(text),
+            storable(text),
             step=self.step,
             node=node,
             stream=stream,
@@ -141,7 +139,8 @@ class Run:
             self._function(self.cluster, self)
         except GatewayError as caught:
             error = caught
-        except Exception as caught:
+        # Also what wants to exit: the step has ended, and somebody waits for that.
+        except BaseException as caught:
             logger.exception("step %s of cluster %s failed", self.step, self.cluster.key)
             error = StepFailed(f"{self.step} has failed by a defect: {type(caught).__name__}")
         with self._lock:
@@ -221,11 +220,6 @@ class Runs:
         finally:
             run.gone.set()
             self._news(run.cluster.cluster_id)
-
-
-def _plain(text: str) -> str:
-    """What can be stored of a text: scripts put out what they like."""
-    return text[:_TELL_LENGTH].encode("utf-8", "replace").decode()
 
 
 def _allowed(cluster: Cluster, changed: Cluster) -> Cluster:

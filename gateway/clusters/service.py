@@ -11,12 +11,13 @@ import msgspec
 from framework.core.messages import PendingReason
 from framework.model.errors import Conflict, NotFound
 from gateway.clusters.fleet import Fleet
-from gateway.clusters.model import Cluster, ClusterEvent, Group, LaunchRequest
+from gateway.clusters.model import Cluster, ClusterEvent, Group, LaunchRequest, storable
 from gateway.clusters.planning import Rules, check_request, check_specs, job_key
 from gateway.clusters.requests import (
     new_cluster,
     ready,
     refused,
+    resize_refused,
     with_delete,
     with_resize,
     with_run,
@@ -75,7 +76,7 @@ class Clusters:
         nothing of it is in use. ``step`` is what did not succeed.
         """
         job = job_key(self._cluster_name, request.owner, request.environment, request.job_name)
-        now = self._clock()
+        now, reason = self._clock(), storable(reason)
         cluster = refused(new_cluster(request, job, user or request.owner, now, _new_id), step, reason)
         with self._store.transaction():
             created = self._store.clusters.create(cluster)
@@ -101,6 +102,16 @@ class Clusters:
             return changed
 
         return self._begin(cluster_id, change)
+
+    def refuse_resize(self, cluster_id: str, step: str, reason: str) -> None:
+        """Has a cluster say why it was not resized, until something else is done to it; ``step`` is what
+        did not succeed."""
+        reason = storable(reason)
+        with self._store.transaction():
+            before = self._store.clusters.get(cluster_id)
+            after = self._store.clusters.change(cluster_id, lambda c: resize_refused(c, step, reason))
+            if after.failed_step != before.failed_step or after.reason != before.reason:
+                self._tell(after, f"resize refused: {reason}")
 
     def run(self, cluster_id: str, verb: str, user: str = "") -> Cluster:
         """Begins to have the provider do ``verb``; raises :class:`Conflict` if it is not ready."""

@@ -7,8 +7,6 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from framework.model.shapes import known
-
 
 class Flavor(msgspec.Struct, frozen=True):
     """What a node has of an agent. Memory in MiB, disk in GiB."""
@@ -25,9 +23,10 @@ class Image(msgspec.Struct, frozen=True):
 
     ``reference`` is what Docker calls it, "" for none: nodes are then plain processes of their agent.
     ``keep_entrypoint``: what the image itself begins with stays the node's first process.
-    ``transport``: how plugins reach its nodes, beside their tasks or over SSH. ``username`` and
-    ``tags``: as what it is registered for everybody (None: it is not). ``size`` in bytes, minimums in
-    GiB and MiB, times in seconds since the epoch.
+    ``transport``: how plugins reach its nodes, beside their tasks or over SSH; then the image itself
+    begins with the server, and that stays the first process, too. ``username`` and ``tags``: as what it
+    is registered for everybody (None: it is not). ``size`` in bytes, minimums in GiB and MiB, times in
+    seconds since the epoch.
     """
 
     id: str
@@ -73,9 +72,6 @@ class Keypair(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-known(Flavor, Image, Keypair)
-
-
 class Catalogue(Protocol):
     """Methods may block for as long as the store takes."""
 
@@ -110,16 +106,15 @@ class FixedCatalogue(msgspec.Struct, frozen=True):
 
 
 def flavor_of(catalogue: Catalogue, flavor_id: str) -> Flavor | None:
+    """Returns the flavor with this id, None if there is none."""
     return next((flavor for flavor in catalogue.flavors() if flavor.id == flavor_id), None)
 
 
 def image_of(catalogue: Catalogue, image_id: str) -> Image | None:
+    """Returns the image with this id, None if there is none."""
     return next((image for image in catalogue.images() if image.id == image_id), None)
 
 
 def network_of(catalogue: Catalogue, network_id: str) -> CloudNetwork | None:
+    """Returns the network with this id, None if there is none."""
     return next((network for network in catalogue.networks() if network.id == network_id), None)
-
-
-def keypair_of(catalogue: Catalogue, tenant: str, name: str) -> Keypair | None:
-    return next((key for key in catalogue.keypairs(tenant) if key.name == name), None)

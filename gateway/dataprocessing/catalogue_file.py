@@ -14,7 +14,7 @@ from framework.model.errors import Invalid
 from gateway.clusters.definitions import Definition, network_of
 from gateway.clusters.networks import Network, check_network
 from gateway.dataprocessing.catalogue import Flavor, Image
-from gateway.dataprocessing.formats import TAG, is_flavor, is_uuid
+from gateway.dataprocessing.formats import TAG, USER_NAME, is_flavor, is_uuid
 
 # Ids that follow from names: the same on every start, and on every replica.
 _NAMESPACE = uuid.UUID("5f1d6c0e-6b0f-4f43-9a52-0f5f8a3d7a11")
@@ -127,7 +127,11 @@ def image_of(entry: ImageEntry, image_id: str) -> Image:
         if not TAG.fullmatch(tag) or len(tag) > _MOST_TEXT:
             raise Invalid(f"{what}: {tag[:60]!r} is not a tag; write letters, digits, . _ and -")
     if entry.username is not None:
-        _check_name(f"{what}: username", entry.username)
+        if not USER_NAME.fullmatch(entry.username):
+            raise Invalid(
+                f"{what}: username {entry.username[:60]!r} is no name of a user in it; write letters, "
+                "digits, . _ and -"
+            )
     elif entry.tags:
         raise Invalid(f"{what}: tags are those of a registered image, which has a username, too")
     _check_between(what, "min_ram", entry.min_ram, 0, _MOST_MB)

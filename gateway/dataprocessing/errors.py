@@ -15,6 +15,8 @@ class SchemaViolated(Invalid):
 
 
 class InvalidData(Invalid):
+    """What the body says has the right shape, and cannot be."""
+
     code = "INVALID_DATA"
 
 
@@ -31,6 +33,8 @@ class NotThere(Invalid):
 
 
 class NameExists(Invalid):
+    """Another object of the project has this name."""
+
     code = "NAME_ALREADY_EXISTS"
 
     def __init__(self, what: str, name: str) -> None:
@@ -38,6 +42,8 @@ class NameExists(Invalid):
 
 
 class DuplicateEntry(Invalid):
+    """Another object of the project has this name; said where Sahara leaves it to its database."""
+
     code = "DB_DUPLICATE_ENTRY"
 
     def __init__(self, what: str) -> None:
@@ -45,14 +51,20 @@ class DuplicateEntry(Invalid):
 
 
 class UpdateFailed(Invalid):
+    """The object may not be changed, or not so."""
+
     code = "UPDATE_FAILED"
 
 
 class DeletionFailed(Invalid):
+    """The object may not be deleted, or is in use."""
+
     code = "DELETION_FAILED"
 
 
 class ImageNotRegistered(Invalid):
+    """The catalogue has the image, and nobody has registered it."""
+
     code = "IMAGE_NOT_REGISTERED"
 
     def __init__(self, image_id: str) -> None:
@@ -60,6 +72,8 @@ class ImageNotRegistered(Invalid):
 
 
 class MalformedBody(Invalid):
+    """The body is no JSON object."""
+
     code = "MALFORMED_REQUEST_BODY"
 
     def __init__(self, why: str) -> None:
@@ -73,6 +87,8 @@ class BadPage(Invalid):
 
 
 class BadParameter(Invalid):
+    """A part of the query is not known, or cannot be."""
+
     code = "INVALID_PARAMS_ON_REQUEST"
 
 
@@ -86,6 +102,8 @@ class NoSuchObject(NotFound):
 
 
 class NotAllowed(Forbidden):
+    """The caller may not do this."""
+
     code = "FORBIDDEN"
 
     def __init__(self, what: str = "You are not authorized to complete this action") -> None:

@@ -21,11 +21,14 @@ KEYPAIR_NAME = re.compile(r"[a-zA-Z0-9_ -]+")
 _TAG = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 TAG = re.compile(rf"{_TAG}(?:\.{_TAG})*")
 MOUNT_PREFIX = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
+# Of a system in an image: it stands in paths and in command lines.
+USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}\$?")
 UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def is_uuid(value: object) -> bool:
+    """Whether the value is the text of a UUID."""
     return isinstance(value, str) and UUID.fullmatch(value) is not None
 
 
@@ -62,6 +65,7 @@ def make_checker() -> FormatChecker:
         "valid_name": OBJECT_NAME,
         "valid_keypair_name": KEYPAIR_NAME,
         "valid_tag": TAG,
+        "valid_user_name": USER_NAME,
         "posix_path": MOUNT_PREFIX,
         "uuid": UUID,
     }

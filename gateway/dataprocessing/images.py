@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from framework.model.shapes import known
 from gateway.dataprocessing.catalogue import Catalogue, Image, image_of
 from gateway.dataprocessing.errors import ImageNotRegistered, NoSuchObject
 from gateway.store import Store
@@ -23,9 +22,6 @@ class Registration(msgspec.Struct, frozen=True):
     username: str | None = None
     description: str | None = None
     tags: tuple[str, ...] = ()
-
-
-known(Registration)
 
 
 class RegisteredImage(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from gateway.dataprocessing.catalogue import Flavor
 from gateway.dataprocessing.errors import InvalidData
 from gateway.dataprocessing.images import RegisteredImage
 from gateway.dataprocessing.objects import MOUNT_PREFIX, ClusterTemplate, Configs, NodeGroup
+from gateway.plugins.channels import SSH_PORT
 from gateway.plugins.provisioning import merged
 
 ENVIRONMENT = "sahara"
@@ -125,21 +126,6 @@ def fresh(groups: Iterable[NodeGroup], now: float, new_id: Callable[[], str]) ->
     )
 
 
-def recommended(asked: Wanted, advice: Mapping[str, Any]) -> Wanted:
-    """Returns the cluster with a plugin's advice for what its user has left open."""
-    of_groups: Mapping[str, Any] = advice.get("node_configs") or {}
-    groups = tuple(
-        msgspec.structs.replace(
-            group, node_configs=merged(of_groups[group.name], group.node_configs or {})
-        )
-        if group.use_autoconfig is not False and group.name in of_groups
-        else group
-        for group in asked.groups
-    )
-    configs = merged(advice.get("cluster_configs") or {}, asked.cluster_configs)
-    return msgspec.structs.replace(asked, cluster_configs=configs, groups=groups)
-
-
 def check_size(groups: Iterable[NodeGroup]) -> None:
     """Raises :class:`InvalidData` for more nodes than a cluster may have."""
     total = sum(group.count for group in groups)
@@ -187,8 +173,16 @@ def request(asked: Wanted, found: Found, tenant: str, cluster_id: str) -> Launch
 
 
 def cluster_group(group: NodeGroup, asked: Wanted, found: Found) -> Group:
-    """Returns a group as it is kept with its cluster."""
+    """Returns a group as it is kept with its cluster.
+
+    Raises :class:`InvalidData` for nodes that would be reached over SSH and have no address for it.
+    """
     image = found.images[group.image_id or asked.default_image_id or ""]
+    if image.image.transport == "ssh" and found.network is None:
+        raise InvalidData(
+            f"the nodes of the image {image.image.name!r} are reached over SSH: they need a network "
+            "that gives them addresses of their own, and this one does not"
+        )
     extra = {
         name: value
         for name, value in msgspec.to_builtins(group).items()
@@ -213,8 +207,10 @@ def node_spec(
     prefix = group.volume_mount_prefix or MOUNT_PREFIX
     zone = group.availability_zone
     volumes = range(1, (group.volumes_per_node or 0) + 1)
-    # Others are kept alive by a command: what runs in them is their plugin's to start.
-    own_command = image.image.keep_entrypoint and bool(image.image.reference)
+    over_ssh = image.image.transport == "ssh"
+    # Others are kept alive by a command: what runs in them is their plugin's to start. A server that the
+    # plugin itself comes in by is the image's.
+    own_command = (image.image.keep_entrypoint or over_ssh) and bool(image.image.reference)
     return NodeSpec(
         cpus=flavor.cpus,
         mem_mb=flavor.mem_mb,
@@ -226,6 +222,8 @@ def node_spec(
         attributes=() if zone in (None, "", ANY_ZONE) else (("zone", str(zone)),),
         networks=(NetworkAsk(network),) if network is not None else (),
         disks=tuple(DiskAsk(f"volume{n}", f"{prefix}{n}") for n in volumes),
+        # A node that cannot be reached yet does not run.
+        check_ports=(SSH_PORT,) if over_ssh else (),
         services=group.node_processes,
     )
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 
-from framework.model.shapes import known
-
 Configs = dict[str, dict[str, Any]]
 MOUNT_PREFIX = "/volumes/disk"
 
@@ -103,6 +101,3 @@ class ClusterTemplate(msgspec.Struct, frozen=True, kw_only=True):
     is_protected: bool = False
     created_at: float = 0.0
     updated_at: float | None = None
-
-
-known(NodeGroup, NodeGroupTemplate, ClusterTemplate)

@@ -9,13 +9,9 @@ import msgspec
 
 from gateway.dataprocessing.errors import InvalidData, InvalidReference, NoSuchObject
 from gateway.plugins.loader import Plugins
-from gateway.plugins.provisioning import GENERAL, Config
-from gateway.plugins.spi import Plugin
+from gateway.plugins.profile import Chosen, Profile, Statuses, VersionProfile
 from gateway.store import Store
 from gateway.store.objects import Object
-
-# Of a plugin or of a version of it: label -> whether it is so.
-Statuses = Mapping[str, bool]
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -42,6 +38,8 @@ LABELS: Mapping[str, Label] = {
 
 
 class PluginInfo(msgspec.Struct, frozen=True):
+    """A plugin as a project sees it, with the labels that it has there."""
+
     name: str
     title: str
     description: str
@@ -51,12 +49,8 @@ class PluginInfo(msgspec.Struct, frozen=True):
 
 
 class VersionInfo(msgspec.Struct, frozen=True):
-    """``configs`` are all options, with those that every plugin has."""
-
     plugin: PluginInfo
-    node_processes: Mapping[str, Sequence[str]]
-    required_image_tags: Sequence[str]
-    configs: Sequence[Config]
+    profile: VersionProfile
 
 
 class PluginShelf:
@@ -70,38 +64,34 @@ class PluginShelf:
     def find(self, tenant: str) -> Sequence[PluginInfo]:
         """Returns all plugins, by name."""
         said = {one.name: one.body for one in self._store.objects.find("plugin-labels", tenant)}
-        loaded = self.plugins.loaded
-        return [_info(loaded[name], said.get(name, {})) for name in sorted(loaded)]
+        profiles = self.plugins.profiles
+        return [_info(name, profiles[name], said.get(name, {})) for name in sorted(profiles)]
 
     def get(self, tenant: str, name: str) -> PluginInfo:
         """Raises :class:`NoSuchObject`."""
-        return _info(self._plugin(name), self._said(tenant, name))
+        return _info(name, self._profile(name), self._said(tenant, name))
 
     def version(self, tenant: str, name: str, version: str) -> VersionInfo:
         """Raises :class:`NoSuchObject`."""
-        plugin = self._plugin(name)
-        if version not in plugin.get_versions():
+        profile = self._profile(name)
+        if version not in profile.versions:
             raise NoSuchObject(plugin_name=name[:255], version=version[:255])
-        return VersionInfo(
-            plugin=_info(plugin, self._said(tenant, name)),
-            node_processes=plugin.get_node_processes(version),
-            required_image_tags=plugin.get_required_image_tags(version),
-            configs=all_configs(plugin, version),
-        )
+        info = _info(name, profile, self._said(tenant, name))
+        return VersionInfo(info, profile.versions[version])
 
-    def usable(self, tenant: str, name: str, version: str) -> Plugin:
+    def usable(self, tenant: str, name: str, version: str) -> Chosen:
         """Returns a plugin that clusters may be made with.
 
         Raises :class:`gateway.plugins.loader.UnknownPlugin`, and :class:`InvalidReference` for one, or
         a version of it, that is not enabled.
         """
-        plugin = self.plugins.check(name, version)
-        info = _info(plugin, self._said(tenant, name))
+        chosen = self.plugins.choose(name, version)
+        info = _info(name, self.plugins.profiles[name], self._said(tenant, name))
         if not info.labels.get("enabled", False):
             raise InvalidReference(f"the plugin {name!r} is not enabled")
         if not info.version_labels[version].get("enabled", False):
             raise InvalidReference(f"the version {version!r} of the plugin {name!r} is not enabled")
-        return plugin
+        return chosen
 
     def set_labels(self, tenant: str, name: str, changes: Mapping[str, Any]) -> PluginInfo:
         """Changes labels; ``changes`` has the shape of the schema PLUGIN_LABELS.
@@ -109,11 +99,11 @@ class PluginShelf:
         Raises :class:`NoSuchObject`, :class:`InvalidReference` for a version that is none, and
         :class:`InvalidData` for a label that says what the plugin's author says.
         """
-        plugin = self._plugin(name)
+        profile = self._profile(name)
         of_plugin = _statuses(changes.get("plugin_labels", {}))
         of_versions = {v: _statuses(labels) for v, labels in changes.get("version_labels", {}).items()}
         for version in of_versions:
-            if version not in plugin.get_versions():
+            if version not in profile.versions:
                 raise InvalidReference(f"Plugin '{name}' doesn't have the version '{version[:255]}'")
         for labels in (of_plugin, *of_versions.values()):
             for label in labels:
@@ -128,11 +118,11 @@ class PluginShelf:
             self._say(tenant, name, body)
         return self.get(tenant, name)
 
-    def _plugin(self, name: str) -> Plugin:
-        plugin = self.plugins.loaded.get(name)
-        if plugin is None:
+    def _profile(self, name: str) -> Profile:
+        profile = self.plugins.profiles.get(name)
+        if profile is None:
             raise NoSuchObject(plugin_name=name[:255])
-        return plugin
+        return profile
 
     def _said(self, tenant: str, name: str) -> Mapping[str, Any]:
         found = self._store.objects.look("plugin-labels", f"{tenant}/{name}")
@@ -152,28 +142,25 @@ class PluginShelf:
             )
 
 
-def all_configs(plugin: Plugin, version: str) -> list[Config]:
-    """Returns a plugin's options, those that every plugin has first."""
-    return [*GENERAL, *plugin.get_configs(version)]
-
-
 def _statuses(labels: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
     return {label: bool(said["status"]) for label, said in labels.items() if label in LABELS}
 
 
-def _info(plugin: Plugin, said: Mapping[str, Any]) -> PluginInfo:
+def _info(name: str, profile: Profile, said: Mapping[str, Any]) -> PluginInfo:
     """``said``: what has been changed of the plugin's own labels."""
-    initial = plugin.get_labels()
-    of_versions = initial.get("version_labels", {})
     changed = said.get("versions", {})
     return PluginInfo(
-        name=plugin.name,
-        title=plugin.get_title(),
-        description=plugin.get_description(),
-        versions=tuple(plugin.get_versions()),
-        labels={**_statuses(initial.get("plugin_labels", {})), **said.get("plugin", {})},
+        name=name,
+        title=profile.title,
+        description=profile.description,
+        versions=tuple(profile.versions),
+        labels={**_known(profile.labels), **said.get("plugin", {})},
         version_labels={
-            version: {**_statuses(of_versions.get(version, {})), **changed.get(version, {})}
-            for version in plugin.get_versions()
+            version: {**_known(labels), **changed.get(version, {})}
+            for version, labels in profile.version_labels.items()
         },
     )
+
+
+def _known(labels: Statuses) -> Statuses:
+    return {label: status for label, status in labels.items() if label in LABELS}

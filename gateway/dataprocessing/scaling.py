@@ -37,6 +37,16 @@ def check_active(cluster: Cluster) -> None:
         )
 
 
+def check_same(asked: Cluster, now: Cluster) -> None:
+    """Raises :class:`InvalidReference` for a cluster that has been scaled since the plugin was
+    ``asked``: what was planned, and found to be right, was so of other nodes."""
+    if [node.name for node in asked.nodes] != [node.name for node in now.nodes]:
+        check_active(now)
+        raise InvalidReference(
+            "Cluster cannot be scaled: another request has scaled it meanwhile. Look at it and ask again"
+        )
+
+
 def scaling(cluster: Cluster, resizes: Sequence[Mapping[str, Any]], new: Sequence[NodeGroup]) -> Scaling:
     """Returns what is to be done so that groups have the sizes that are asked for.
 
@@ -70,6 +80,7 @@ def scaling(cluster: Cluster, resizes: Sequence[Mapping[str, Any]], new: Sequenc
 
 
 def group_id(group: Group) -> str:
+    """Returns the id by which the API knows a cluster's group."""
     return str(group.extra.get("id", ""))
 
 

@@ -173,7 +173,8 @@ SCALING: Schema = {
     "additionalProperties": False,
     "anyOf": [{"required": ["resize_node_groups"]}, {"required": ["add_node_groups"]}],
 }
-IMAGE = _object({"username": {"type": "string"}, "description": _TEXT}, "username")
+_USER: Schema = {"type": "string", "format": "valid_user_name"}
+IMAGE = _object({"username": _USER, "description": _TEXT}, "username")
 TAGS = _object({"tags": {"type": "array", "items": {"type": "string", "format": "valid_tag"}}}, "tags")
 _LABEL = _object({"status": {"type": "boolean"}}, "status")
 _LABELS = _object(dict.fromkeys(("enabled", "hidden", "stable", "deprecated"), _LABEL))

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 from framework.model.errors import NotSupported
 from gateway.clusters.service import Clusters
-from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue import Catalogue
 from gateway.dataprocessing.clusters import DataClusters
+from gateway.dataprocessing.consulting import Consultant
 from gateway.dataprocessing.images import ImageRegistry
 from gateway.dataprocessing.keypairs import Keypairs
+from gateway.dataprocessing.launches import Launches
+from gateway.dataprocessing.means import Means
 from gateway.dataprocessing.offers import StoredCatalogue
+from gateway.dataprocessing.parts import Parts
 from gateway.dataprocessing.plugins_view import PluginShelf
 from gateway.dataprocessing.templates import ClusterTemplates, NodeGroupTemplates
 from gateway.dataprocessing.validation import Checks
+from gateway.plugins.calls import PluginCalls
 from gateway.plugins.loader import Plugins
 from gateway.store import Store
 
@@ -31,6 +35,7 @@ class DataProcessing:
     node_group_templates: NodeGroupTemplates
     cluster_templates: ClusterTemplates
     clusters: DataClusters
+    launches: Launches
     keypairs: Keypairs
 
     @property
@@ -55,7 +60,10 @@ def data_processing(
     checks = Checks(shelf, images, catalogue)
     groups = NodeGroupTemplates(store, clusters, checks, clock)
     templates = ClusterTemplates(store, clusters, groups, checks, clock)
-    limited = calls or PluginCalls()
+    parts = Parts(store, checks, images, catalogue)
+    consultant = Consultant(calls or PluginCalls())
+    means = Means(store, clusters, templates, checks, parts, consultant, clock)
+    data_clusters = DataClusters(means)
     return DataProcessing(
         catalogue=catalogue,
         plugins=shelf,
@@ -63,6 +71,7 @@ def data_processing(
         checks=checks,
         node_group_templates=groups,
         cluster_templates=templates,
-        clusters=DataClusters(store, clusters, templates, checks, images, catalogue, limited, clock),
+        clusters=data_clusters,
+        launches=Launches(means, data_clusters),
         keypairs=Keypairs(store, clock),
     )

@@ -52,7 +52,6 @@ class Shelf(Generic[K]):
 
     def __init__(self, store: Store, kind: Kind, shape: type[K], words: Words) -> None:
         self._objects = store.objects
-        self._store = store
         self._kind = kind
         self._shape = shape
         self._words = words
@@ -75,19 +74,12 @@ class Shelf(Generic[K]):
         """Returns the tenant's objects, and what others show to everybody, by id."""
         return [self._value(one) for one in self._objects.find(self._kind, tenant, shared=True)]
 
-    def check_name(self, tenant: str, name: str) -> None:
-        """Raises :class:`NameExists` if the tenant sees an object of this name."""
-        if self._objects.find(self._kind, tenant, shared=True, name=name):
-            raise NameExists(self._words.title, name)
-
     def add(self, value: K) -> K:
-        """Raises :class:`NameExists`."""
-        with self._store.transaction():
-            self.check_name(value.tenant, value.name)
-            try:
-                self._objects.add(self._object(value))
-            except NameTaken:
-                raise NameExists(self._words.title, value.name) from None
+        """Raises :class:`NameExists` if the tenant sees an object of this name."""
+        try:
+            self._objects.add(self._object(value), among_shared=True)
+        except NameTaken:
+            raise NameExists(self._words.title, value.name) from None
         return value
 
     def change(self, tenant: str, object_id: str, change: Callable[[K], K]) -> K:

@@ -6,6 +6,9 @@ left out, none comes twice. A cluster that is being deleted is called so until i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from framework.core.messages import PendingReason
 from gateway.clusters.course import stage_of
 from gateway.clusters.model import Cluster, NodeStatus, Operation, Phase
 
@@ -60,6 +63,19 @@ def description_of(cluster: Cluster) -> str:
     if creation and cluster.failed_step != VALIDATION:
         return _CREATION_FAILED + cluster.reason
     return cluster.reason
+
+
+def waiting_of(cluster: Cluster, pending: Mapping[str, Sequence[PendingReason]]) -> str:
+    """Returns how many nodes have no place yet and what the first of them waits for; "" for none.
+
+    ``pending`` are the reasons by the nodes' names.
+    """
+    for name, reasons in pending.items():
+        why = "; ".join(
+            f"{one.reason} (agents: {one.count})" if one.count else one.reason for one in reasons
+        )
+        return f"{len(pending)} of {len(cluster.nodes)} instances wait; {name}: {why}"
+    return ""
 
 
 def _creating(cluster: Cluster, operation: Operation) -> str:

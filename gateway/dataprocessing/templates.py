@@ -23,7 +23,7 @@ from gateway.dataprocessing.validation import (
     check_group_names,
     check_known_processes,
 )
-from gateway.plugins.spi import Plugin
+from gateway.plugins.profile import VersionProfile
 from gateway.store import Store
 
 Given = Mapping[str, Any]
@@ -94,15 +94,14 @@ class NodeGroupTemplates:
         return self._shelf.look(tenant, template_id)
 
     def create(self, tenant: str, given: Given) -> NodeGroupTemplate:
-        self._shelf.check_name(tenant, given["name"])
         version = given["hadoop_version"]
-        plugin = self._checks.plugin(tenant, given["plugin_name"], version)
-        self._checks.node_group(tenant, plugin, version, given)
+        chosen = self._checks.plugin(tenant, given["plugin_name"], version)
+        self._checks.node_group(tenant, chosen.profile, given)
         now = self._clock()
         template = NodeGroupTemplate(
             id=_new_id(),
             tenant=tenant,
-            plugin=plugin.name,
+            plugin=given["plugin_name"],
             version=version,
             group=node_group(given, now),
             description=given.get("description"),
@@ -113,14 +112,17 @@ class NodeGroupTemplates:
         return self._shelf.add(template)
 
     def update(self, tenant: str, template_id: str, given: Given) -> NodeGroupTemplate:
-        """Changes what is given; cluster templates that it is part of change with it."""
+        """Changes what is given; cluster templates that it is part of change with it.
+
+        Raises :class:`UpdateFailed` if one of these is protected and would change.
+        """
         before = self._shelf.get(tenant, template_id)
         name, version = _plugin_given(given, before.plugin, before.version)
-        plugin = self._checks.plugin(tenant, name, version)
+        chosen = self._checks.plugin(tenant, name, version)
         # Another plugin must know what stays as it was, too.
         same = (name, version) == (before.plugin, before.version)
         whole = given if same else {**msgspec.structs.asdict(before.group), **given}
-        self._checks.node_group(tenant, plugin, version, whole)
+        self._checks.node_group(tenant, chosen.profile, whole)
         now = self._clock()
 
         def change(old: NodeGroupTemplate) -> NodeGroupTemplate:
@@ -141,7 +143,12 @@ class NodeGroupTemplates:
 
         with self._store.transaction():
             changed = self._shelf.change(tenant, template_id, change)
+            differs = _differ(before.group, changed.group)
             for user in self._users_of(tenant, template_id):
+                if differs:
+                    self._users.check_change(user, tenant, {"node_groups": user.node_groups})
+                elif user.is_protected:
+                    continue
                 self._users.change(tenant, user.id, lambda old: _regrouped(old, changed, now))
         return changed
 
@@ -201,16 +208,15 @@ class ClusterTemplates:
         return self._shelf.look(tenant, template_id)
 
     def create(self, tenant: str, given: Given) -> ClusterTemplate:
-        self._shelf.check_name(tenant, given["name"])
         version = given["hadoop_version"]
-        plugin = self._checks.plugin(tenant, given["plugin_name"], version)
-        self._check(tenant, plugin, version, given)
+        chosen = self._checks.plugin(tenant, given["plugin_name"], version)
+        self._check(tenant, chosen.profile, given)
         now = self._clock()
         template = ClusterTemplate(
             id=_new_id(),
             tenant=tenant,
             name=given["name"],
-            plugin=plugin.name,
+            plugin=given["plugin_name"],
             version=version,
             node_groups=self.groups(tenant, given.get("node_groups") or (), now),
             is_public=bool(given.get("is_public")),
@@ -223,9 +229,9 @@ class ClusterTemplates:
     def update(self, tenant: str, template_id: str, given: Given) -> ClusterTemplate:
         before = self._shelf.get(tenant, template_id)
         name, version = _plugin_given(given, before.plugin, before.version)
-        plugin = self._checks.plugin(tenant, name, version)
+        chosen = self._checks.plugin(tenant, name, version)
         same = (name, version) == (before.plugin, before.version)
-        self._check(tenant, plugin, version, given if same else {**_as_given(before), **given})
+        self._check(tenant, chosen.profile, given if same else {**_as_given(before), **given})
         now = self._clock()
         new: dict[str, Any] = {**_cluster_fields(given), **_shared(given)}
         if "name" in given:
@@ -271,15 +277,15 @@ class ClusterTemplates:
             found.append(node_group(given, now, base))
         return tuple(found)
 
-    def check_groups(self, tenant: str, plugin: Plugin, version: str, asked: Sequence[Given]) -> None:
+    def check_groups(self, tenant: str, profile: VersionProfile, asked: Sequence[Given]) -> None:
         """Raises for groups of one name, and for what they, or their templates, have that cannot be."""
         check_group_names(given["name"] for given in asked)
         for given in asked:
             if given.get("node_group_template_id") is not None:
                 template = self._template(tenant, given["node_group_template_id"])
                 whole = msgspec.structs.asdict(template.group)
-                self._checks.node_group(tenant, plugin, version, whole)
-            self._checks.node_group(tenant, plugin, version, given)
+                self._checks.node_group(tenant, profile, whole)
+            self._checks.node_group(tenant, profile, given)
 
     def _template(self, tenant: str, template_id: str) -> NodeGroupTemplate:
         template = self._groups.look(tenant, template_id)
@@ -287,15 +293,15 @@ class ClusterTemplates:
             raise NotThere(f"NodeGroup template with id '{template_id[:255]}' not found")
         return template
 
-    def _check(self, tenant: str, plugin: Plugin, version: str, given: Given) -> None:
+    def _check(self, tenant: str, profile: VersionProfile, given: Given) -> None:
         if given.get("default_image_id"):
-            self._checks.image(tenant, given["default_image_id"], plugin, version)
-        check_configs(plugin, version, given.get("cluster_configs"))
+            self._checks.image(tenant, given["default_image_id"], profile)
+        check_configs(profile, given.get("cluster_configs"))
         if given.get("anti_affinity"):
-            check_known_processes(plugin, version, given["anti_affinity"])
+            check_known_processes(profile, given["anti_affinity"])
         if given.get("neutron_management_network"):
             self._checks.network(given["neutron_management_network"])
-        self.check_groups(tenant, plugin, version, given.get("node_groups") or ())
+        self.check_groups(tenant, profile, given.get("node_groups") or ())
 
     def _clusters_of(self, tenant: str, template_id: str) -> list[str]:
         return [
@@ -341,6 +347,11 @@ def _regrouped(old: ClusterTemplate, changed: NodeGroupTemplate, now: float) -> 
         for group in old.node_groups
     )
     return msgspec.structs.replace(old, node_groups=groups, updated_at=now)
+
+
+def _differ(one: NodeGroup, other: NodeGroup) -> bool:
+    """Whether groups of the one template are others than those of the other."""
+    return any(getattr(one, name) != getattr(other, name) for name in INHERITED)
 
 
 def _named(names: Sequence[str]) -> str:

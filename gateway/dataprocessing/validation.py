@@ -9,8 +9,8 @@ from typing import Any
 from gateway.dataprocessing.catalogue import Catalogue, flavor_of, network_of
 from gateway.dataprocessing.errors import InvalidData, InvalidReference, NotThere
 from gateway.dataprocessing.images import ImageRegistry
-from gateway.dataprocessing.plugins_view import PluginShelf, all_configs
-from gateway.plugins.spi import Plugin
+from gateway.dataprocessing.plugins_view import PluginShelf
+from gateway.plugins.profile import Chosen, VersionProfile
 
 
 class Checks:
@@ -21,7 +21,7 @@ class Checks:
         self._images = images
         self._catalogue = catalogue
 
-    def plugin(self, tenant: str, name: str, version: str) -> Plugin:
+    def plugin(self, tenant: str, name: str, version: str) -> Chosen:
         """See :meth:`PluginShelf.usable`."""
         return self._plugins.usable(tenant, name, version)
 
@@ -29,12 +29,12 @@ class Checks:
         if flavor_of(self._catalogue, flavor_id) is None:
             raise NotThere(f"Requested flavor '{flavor_id[:255]}' not found")
 
-    def image(self, tenant: str, image_id: str, plugin: Plugin, version: str) -> None:
+    def image(self, tenant: str, image_id: str, profile: VersionProfile) -> None:
         """The image must be registered, and have the tags that the plugin asks for."""
         image = self._images.look(tenant, image_id)
         if image is None:
             raise InvalidReference(f"Requested image '{image_id[:255]}' is not registered")
-        lacks = [tag for tag in plugin.get_required_image_tags(version) if tag not in image.tags]
+        lacks = [tag for tag in profile.required_image_tags if tag not in image.tags]
         if lacks:
             raise InvalidReference(
                 f"Tags of requested image '{image_id[:255]}' don't contain required tags {lacks}"
@@ -48,24 +48,24 @@ class Checks:
         if all(key.name != name for key in self._catalogue.keypairs(tenant)):
             raise NotThere(f"Requested keypair '{name[:255]}' not found")
 
-    def node_group(self, tenant: str, plugin: Plugin, version: str, group: Mapping[str, Any]) -> None:
+    def node_group(self, tenant: str, profile: VersionProfile, group: Mapping[str, Any]) -> None:
         """``group`` has the fields of a request; only what is there is looked at."""
         if group.get("node_configs"):
-            check_configs(plugin, version, group["node_configs"])
+            check_configs(profile, group["node_configs"])
         if group.get("flavor_id") is not None:
             self.flavor(str(group["flavor_id"]))
         if group.get("node_processes"):
-            check_processes(plugin, version, group["node_processes"])
+            check_processes(profile, group["node_processes"])
         if group.get("image_id"):
-            self.image(tenant, group["image_id"], plugin, version)
+            self.image(tenant, group["image_id"], profile)
 
 
-def check_configs(plugin: Plugin, version: str, configs: Mapping[str, Mapping[str, Any]] | None) -> None:
+def check_configs(profile: VersionProfile, configs: Mapping[str, Mapping[str, Any]] | None) -> None:
     """Raises :class:`InvalidReference` for options that neither the plugin nor all plugins have."""
     if not configs:
         return
-    known: dict[str, set[str]] = {name: set() for name in plugin.get_node_processes(version)}
-    for config in all_configs(plugin, version):
+    known: dict[str, set[str]] = {name: set() for name in profile.node_processes}
+    for config in profile.configs:
         known.setdefault(config.applicable_target, set()).add(config.name)
     for target, options in configs.items():
         if target not in known:
@@ -78,16 +78,17 @@ def check_configs(plugin: Plugin, version: str, configs: Mapping[str, Mapping[st
                 )
 
 
-def check_processes(plugin: Plugin, version: str, processes: Sequence[str]) -> None:
+def check_processes(profile: VersionProfile, processes: Sequence[str]) -> None:
     """Raises for processes that are named twice, or that the plugin does not have."""
     twice = duplicates(processes)
     if twice:
         raise InvalidData(f"Duplicates in node processes have been detected: {twice}")
-    check_known_processes(plugin, version, processes)
+    check_known_processes(profile, processes)
 
 
-def check_known_processes(plugin: Plugin, version: str, processes: Iterable[str]) -> None:
-    known = {p for some in plugin.get_node_processes(version).values() for p in some}
+def check_known_processes(profile: VersionProfile, processes: Iterable[str]) -> None:
+    """Raises :class:`InvalidReference` for processes that this version of the plugin does not have."""
+    known = {p for some in profile.node_processes.values() for p in some}
     unknown = [process[:255] for process in processes if process not in known]
     if unknown:
         raise InvalidReference(f"Plugin doesn't support the following node processes: {unknown[:20]}")
@@ -101,4 +102,5 @@ def check_group_names(names: Iterable[str]) -> None:
 
 
 def duplicates(names: Iterable[str]) -> list[str]:
+    """Returns the names that stand there more than once, the first twenty of them."""
     return [name for name, count in Counter(names).items() if count > 1][:20]

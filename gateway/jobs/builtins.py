@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pystachio import Boolean, Default, Empty, Float, Integer, Required, String, Struct
@@ -57,12 +58,18 @@ def _is_function(value: Any) -> bool:
 
 def standard_names(notes: Notes) -> dict[str, Any]:
     """Returns all the names of the language; warnings of the helpers go to ``notes``."""
+    noting = {name: Builtin(name, function) for name, function in _helpers(notes).items()}
+    return {**_fixed_names(), **noting, "Tasks": Module("Tasks", **_task_helpers(notes))}
+
+
+@functools.cache
+def _fixed_names() -> Mapping[str, Any]:
+    """Those that are the same for every configuration; no configuration can change what they name."""
     names = {name: value for name, value in vars(schema).items() if _is_model(name, value)}
     names.update(_types())
-    names.update({k: Builtin(k, v) for k, v in {**_functions(), **_helpers(notes)}.items()})
+    names.update({name: Builtin(name, function) for name, function in _functions().items()})
     names.update(
         Processes=Module("Processes", order=helpers.order),
-        Tasks=Module("Tasks", **_task_helpers(notes)),
         Options=Module("Options", java=helpers.options("-"), python=helpers.options("--")),
         Empty=Empty,
     )

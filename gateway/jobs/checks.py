@@ -53,8 +53,26 @@ _NOT_BELOW = {
 }
 
 
+def _by_parent() -> list[tuple[tuple[str, ...], list[tuple[str, str, int]]]]:
+    """Returns the bounds by where they stand: each parent is looked up once, and most jobs lack some."""
+    found: dict[tuple[str, ...], list[tuple[str, str, int]]] = {}
+    for path, least in _NOT_BELOW.items():
+        *parents, name = path.split(".")
+        found.setdefault(tuple(parents), []).append((name, path, least))
+    return list(found.items())
+
+
+_BOUNDS = _by_parent()
+
+
 def check_job(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
     """Yields all that is wrong with a job that has its required fields, all of the right types."""
+    yield from check_values(data, limits)
+    yield from _nested(data, "")
+
+
+def check_values(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
+    """Yields the same of a job in which no reference stands within another."""
     yield from _key(data)
     yield from _numbers(data)
     yield from _resources(data)
@@ -74,30 +92,36 @@ def _key(data: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(str(error))
 
 
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data.get(name) if isinstance(data, Mapping) else None
+def _at(data: Any, *names: str) -> Any:
+    for name in names:
+        data = data.get(name) if isinstance(data, dict) else None
     return data
 
 
 def _numbers(data: Mapping[str, Any]) -> Iterator[Fault]:
-    for path, least in _NOT_BELOW.items():
-        yield from _range(path, _at(data, path), least)
+    for parents, bounds in _BOUNDS:
+        parent = _at(data, *parents)
+        if parent is not None:
+            for name, path, least in bounds:
+                value = parent.get(name)
+                if value is not None and not least <= value <= _MAX_INT:
+                    yield _beyond(path, value, least)
     for index, process in enumerate(data["task"]["processes"]):
         for name in ("max_failures", "min_duration"):
-            yield from _range(f"task.processes[{index}].{name}", process[name], 0)
-        rotate = _at(process, "logger.rotate")
-        if rotate is not None:
-            yield from _range(f"task.processes[{index}].logger.rotate.backups", rotate["backups"], 0)
-    for size in _at(data, "update_config.update_strategy.batch_sizes") or ():
-        yield from _range("update_config.update_strategy.batch_sizes", size, 1)
-    if (_at(data, "sla_policy.percentage") or 0) > 100:
+            if not 0 <= process[name] <= _MAX_INT:
+                yield _beyond(f"task.processes[{index}].{name}", process[name], 0)
+        rotate = _at(process, "logger", "rotate")
+        if rotate is not None and not 0 <= rotate["backups"] <= _MAX_INT:
+            yield _beyond(f"task.processes[{index}].logger.rotate.backups", rotate["backups"], 0)
+    for size in _at(data, "update_config", "update_strategy", "batch_sizes") or ():
+        if not 1 <= size <= _MAX_INT:
+            yield _beyond("update_config.update_strategy.batch_sizes", size, 1)
+    if (_at(data, "sla_policy", "percentage") or 0) > 100:
         yield Fault("sla_policy.percentage is at most 100")
 
 
-def _range(path: str, value: Any, least: int) -> Iterator[Fault]:
-    if isinstance(value, int | float) and not least <= value <= _MAX_INT:
-        yield Fault(f"{path} is {shown(value)}; it must be from {least} to {_MAX_INT}")
+def _beyond(path: str, value: Any, least: int) -> Fault:
+    return Fault(f"{path} is {shown(value)}; it must be from {least} to {_MAX_INT}")
 
 
 def _resources(data: Mapping[str, Any]) -> Iterator[Fault]:
@@ -218,7 +242,7 @@ def _update(data: Mapping[str, Any]) -> Iterator[Fault]:
                     f"update_config.{name} cannot stand beside update_strategy; "
                     "give the size to the strategy"
                 )
-    if _at(update, "update_strategy.batch_sizes") == []:
+    if _at(update, "update_strategy", "batch_sizes") == []:
         yield Fault("update_config.update_strategy.batch_sizes is empty; write [1, 2, 3], for example")
 
 
@@ -261,26 +285,32 @@ def _rest(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
             f"cron_collision_policy {shown(data['cron_collision_policy'])} is not one of "
             + ", ".join(_CRON_POLICIES)
         )
-    yield from _nested(data, "")
 
 
 def _nested(value: Any, path: str) -> Iterator[Fault]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, part in value.items():
-            yield from _nested(part, f"{path}.{name}" if path else str(name))
+            if _may_refer(part):
+                yield from _nested(part, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from _nested(part, f"{path}[{index}]")
-    elif isinstance(value, str) and _NESTED.search(value):
+            if _may_refer(part):
+                yield from _nested(part, f"{path}[{index}]")
+    elif _NESTED.search(value):
         yield Fault(
             f"{path}: {shown(value)} has a reference within a reference, which cannot be known before "
             "the task runs"
         )
 
 
+def _may_refer(value: Any) -> bool:
+    """Whether there may be a reference in it; a job has sixty values, and most are plain."""
+    return "{{" in value if isinstance(value, str) else isinstance(value, dict | list)
+
+
 def warnings(data: Mapping[str, Any]) -> Iterator[str]:
     """Yields what is allowed and probably not meant."""
-    primary = _at(data, "announce.primary_port")
+    primary = _at(data, "announce", "primary_port")
     if primary is not None and primary not in requested_ports(data):
         yield (
             f"announce: no process uses the primary port {shown(primary)}; refer to it as "

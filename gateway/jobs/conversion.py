@@ -95,6 +95,7 @@ def constraints(data: Mapping[str, Any]) -> tuple[Constraint, ...]:
 
 
 def is_dedicated(data: Mapping[str, Any]) -> bool:
+    """Whether the job runs on agents that are kept for it."""
     return "dedicated" in data.get("constraints", {})
 
 

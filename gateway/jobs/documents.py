@@ -56,6 +56,7 @@ def read_document(text: str, notes: Notes) -> list[Structural]:
 
 
 def parse(text: str) -> Any:
+    """Returns what a text of JSON says; raises :class:`Fault`, with the place, for what it is not."""
     try:
         return json.loads(
             text,

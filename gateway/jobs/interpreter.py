@@ -10,7 +10,7 @@ from typing import Any
 from pystachio import Struct
 
 from gateway.jobs import text as texts
-from gateway.jobs.builtins import TRANSPARENT, Builtin, Module, modules, standard_names
+from gateway.jobs.builtins import TRANSPARENT, Module, modules, standard_names
 from gateway.jobs.coercion import Notes, describe
 from gateway.jobs.expressions import Expressions
 from gateway.jobs.faults import Fault, shown
@@ -296,8 +296,3 @@ def _handles_import(handler: ast.ExceptHandler) -> bool:
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     names = {kind.id for kind in kinds if isinstance(kind, ast.Name)}
     return handler.type is None or bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
-
-
-def is_function(value: Any) -> bool:
-    """Whether a name of a configuration stands for something to call rather than for a value."""
-    return isinstance(value, Function | Builtin | Module | type)

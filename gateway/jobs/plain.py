@@ -20,7 +20,7 @@ from pystachio.container import ListContainer, MapContainer
 
 from framework.model.jobs import JobSpec
 from gateway.jobs import schema
-from gateway.jobs.checks import check_job, warnings
+from gateway.jobs.checks import check_values, warnings
 from gateway.jobs.conversion import job_spec
 from gateway.jobs.documents import is_json, parse
 from gateway.jobs.faults import Fault
@@ -63,7 +63,8 @@ def read_plain(source: bytes, limits: Limits) -> list[JobSpec] | None:
 
 def _job(document: Any, limits: Limits) -> JobSpec:
     data = _READ_JOB(document)
-    if not data["task"].get("processes") or any(True for _ in check_job(data, limits)):
+    # That no reference stands within another the readers have seen to.
+    if not data["task"].get("processes") or any(True for _ in check_values(data, limits)):
         raise Unusual
     spec = job_spec(data, warnings(data))
     if len(spec.config.executor_data) > limits.document_bytes:
@@ -177,6 +178,8 @@ def _struct_of(klass: Any) -> Read:
     }
     inner = _INNER_NAMES.get(klass.__name__)
     known = set(klass.TYPEMAP)
+    # Those whose defaults refer to something, and what they refer to.
+    unknown = [name for name, default in defaults.items() if default is _UNKNOWN]
 
     def read(value: Any) -> Any:
         if type(value) is not dict or not known.issuperset(value) or not required.issubset(value):
@@ -187,10 +190,11 @@ def _struct_of(klass: Any) -> Read:
                 data[name] = read_field(value[name])
             elif name in defaults:
                 data[name] = defaults[name]
-        if _known(data) is _UNKNOWN:
-            if inner is None:
-                raise Unusual
-            data["name"] = inner(data)
+        for name in unknown:
+            if data[name] is _UNKNOWN:
+                if inner is None:
+                    raise Unusual
+                data[name] = inner(data)
         return data
 
     return read

@@ -103,6 +103,7 @@ def key_of(value: Any) -> Any:
 
 
 def truth(value: Any) -> bool:
+    """Whether the value counts as true in a condition."""
     return True if isinstance(value, Object) else bool(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,8 @@ from gateway.plugins.loader import Plugins
 from gateway.plugins.remote import Remote
 from gateway.plugins.spi import Plugin, offers
 from gateway.plugins.views import ClusterView, InstanceView, OpenRemote
+
+log = logging.getLogger(__name__)
 
 # How long one call of a plugin may take, in seconds.
 STEP_SECS = 3600.0
@@ -97,9 +100,12 @@ class PluginProvider:
                 act(plugin, view)
             except GatewayError:
                 raise
-            except Exception as error:
+            except BaseException as error:
                 # A plugin is somebody else's code: whatever it raises ends the step, not the engine.
-                raise StepFailed(f"{name} of the plugin {plugin.name} failed: {error}") from error
+                # Where it was raised only the log says.
+                log.error("%s of the plugin %s failed", name, plugin.name, exc_info=error)
+                what = f"{type(error).__name__}: {error}"
+                raise StepFailed(f"{name} of the plugin {plugin.name} failed: {what}") from error
 
         return Step(name, run, self._step_secs)
 

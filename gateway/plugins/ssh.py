@@ -16,10 +16,10 @@ import paramiko
 from framework.model.errors import Unavailable
 from gateway.clusters import keys
 from gateway.clusters.model import NodeRecord
+from gateway.plugins.channels import SSH_PORT
 from gateway.plugins.exceptions import NodeError
 from gateway.plugins.remote import Ended
 
-PORT = 22
 _CONNECT_SECS = 30.0
 _PIECE = 32 * 1024
 # How often it is looked at what a command has put out.
@@ -40,7 +40,7 @@ class Target(msgspec.Struct, frozen=True):
         return f"Target({self.user}@{self.address}:{self.port})"
 
 
-def target_of(secret: str, node: NodeRecord, address: str, user: str, port: int = PORT) -> Target:
+def target_of(secret: str, node: NodeRecord, address: str, user: str, port: int = SSH_PORT) -> Target:
     """Returns how to log in to a node of the cluster that has this secret."""
     private = keys.user_key(secret).private
     return Target(address, port, user, private, keys.host_key(secret, node.node_id).public)
@@ -63,8 +63,8 @@ class SshChannel:
             words = ["sudo", "-n", "-u", user, "--", *words]
         until = time.monotonic() + timeout
         with self._reported(), self._session(min(timeout, _CONNECT_SECS)) as session:
-            # The shell of the account becomes the command.
-            session.exec_command(f"exec {shlex.join(words)}")
+            # The shell of the account stays: it gives a command that a signal has ended a code (137).
+            session.exec_command(f"{shlex.join(words)}; exit $?")
             # Written from a thread: a command may put out much before it has read all there is.
             writer = threading.Thread(target=_write, args=(session, stdin), daemon=True)
             writer.start()
@@ -110,7 +110,7 @@ class SshChannel:
     def _connect(self, timeout: float) -> Any:
         target = self._target
         kind, key = target.host_key.split()[:2]
-        name = target.address if target.port == PORT else f"[{target.address}]:{target.port}"
+        name = target.address if target.port == SSH_PORT else f"[{target.address}]:{target.port}"
         entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{name} {kind} {key}")
         client = paramiko.SSHClient()
         client.get_host_keys().add(name, kind, entry.key)

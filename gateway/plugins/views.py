@@ -69,6 +69,7 @@ class Frozen(Mapping[str, Any]):
 
 
 def freeze(value: Any) -> Any:
+    """Returns the value with its mappings and lists made unchangeable, all the way down."""
     if isinstance(value, Frozen):
         return value
     if isinstance(value, Mapping):
@@ -79,6 +80,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
+    """Returns a frozen value as plain dicts and lists."""
     if isinstance(value, Frozen):
         return value.to_dict()
     if isinstance(value, tuple):

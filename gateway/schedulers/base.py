@@ -37,16 +37,19 @@ class SchedulerBackend(Protocol):
     def list_jobs(self, role: str) -> Sequence[str]:
         """Returns the keys (``cluster/role/environment/name``) of the role's jobs, sorted."""
 
-    def create_job(self, key: JobKey, submission: Submission, user: str) -> None: ...
+    def create_job(self, key: JobKey, submission: Submission, user: str) -> None:
+        """Creates the job; raises :class:`Conflict` if it is there."""
 
     def begin_create(self, key: JobKey, submission: Submission, user: str) -> Pending[None] | None:
         """Begins what :meth:`create_job` does and blocks nobody; None: this backend can only block."""
 
     def update_job(
         self, key: JobKey, submission: Submission, instances: tuple[int, ...] | None, user: str
-    ) -> None: ...
+    ) -> None:
+        """Begins an update to what is submitted; returns once it is accepted."""
 
-    def cancel_update(self, key: JobKey, submission: Submission | None, user: str) -> None: ...
+    def cancel_update(self, key: JobKey, submission: Submission | None, user: str) -> None:
+        """Ends the update that is under way; what it has changed stays."""
 
     def restart_job(
         self,
@@ -54,7 +57,8 @@ class SchedulerBackend(Protocol):
         submission: Submission | None,
         instances: tuple[int, ...] | None,
         user: str,
-    ) -> None: ...
+    ) -> None:
+        """Begins to replace instances by new tries of themselves."""
 
     def kill_job(
         self,
@@ -62,13 +66,16 @@ class SchedulerBackend(Protocol):
         submission: Submission | None,
         instances: tuple[int, ...] | None,
         user: str,
-    ) -> None: ...
+    ) -> None:
+        """Ends instances; raises :class:`NotFound` if none of the job is alive."""
 
     # What only some backends can say; others raise NotSupported with a sentence that says so.
 
-    def list_roles(self) -> list[str]: ...
+    def list_roles(self) -> list[str]:
+        """Returns the roles that have jobs, sorted."""
 
-    def get_job(self, key: JobKey) -> JobView: ...
+    def get_job(self, key: JobKey) -> JobView:
+        """Returns all there is of a job; raises :class:`NotFound`."""
 
     def glance_job(self, key: JobKey) -> JobView | None:
         """Returns what :meth:`get_job` does if that takes microseconds and blocks nobody, else None."""

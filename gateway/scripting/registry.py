@@ -80,11 +80,15 @@ class CommandFailed(RegistryError):
 
 
 class KeyValueStore:
-    """A Consul key-value endpoint, ``http://HOST:PORT/v1/kv``."""
+    """A Consul key-value endpoint, ``http://HOST:PORT/v1/kv``. One that does not answer is tried again
+    for ``patience`` seconds; an answer may take ``timeout`` seconds."""
 
-    def __init__(self, endpoint: str, token: str | None) -> None:
+    def __init__(
+        self, endpoint: str, token: str | None, *, patience: float = 30.0, timeout: float = 60.0
+    ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._token = token
+        self._limits = timeout, patience
 
     def get(self, key: str) -> str:
         """Returns a value; raises :class:`KeyDoesNotExist`."""
@@ -124,17 +128,17 @@ class KeyValueStore:
         url = f"{self.endpoint}/{urllib.parse.quote(key.lstrip('/'))}"
         if parameters:
             url += "?" + urllib.parse.urlencode(parameters)
-        return _request(method, url, self._token, body)
+        return _request(method, url, self._token, body, *self._limits)
 
 
 def _request(
-    method: str, url: str, token: str | None, body: bytes | None, timeout: float = 60.0
+    method: str, url: str, token: str | None, body: bytes | None, timeout: float = 60, retry: float = 30
 ) -> bytes | None:
-    """Returns the body of the answer, None for 404; tries again for a while where nobody answers."""
+    """Returns the body of the answer, None for 404; tries for ``retry`` seconds where nobody answers."""
     headers = {"X-Auth-Token": token} if token else {}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    patience = time.monotonic() + 30.0
+    until = time.monotonic() + retry
     pause = 0.2
     while True:
         request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310
@@ -145,13 +149,13 @@ def _request(
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            if error.code != 503 or time.monotonic() > patience:
+            if error.code != 503 or time.monotonic() >= until:
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
         except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
             # A certificate that is wrong stays so.
             wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
-            if wrong or method == "POST" or time.monotonic() > patience:
+            if wrong or method == "POST" or time.monotonic() >= until:
                 raise RegistryError(f"{method} {url}: {getattr(error, 'reason', error)}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)

@@ -9,17 +9,23 @@ import msgspec
 import sqlalchemy as sa
 
 from framework.model.errors import Conflict, Invalid, NotFound
-from framework.model.shapes import known
 from gateway.clusters.products import Product
 from gateway.store import tables
 from gateway.store.sessions import Sessions
 
+# Made once, see :mod:`gateway.store.clusters`.
+_THE_SECRET = (tables.secrets.c.cluster == sa.bindparam("of_cluster")) & (
+    tables.secrets.c.name == sa.bindparam("of_name")
+)
+_SECRET = sa.select(tables.secrets.c.text).where(_THE_SECRET)
+_NO_SECRET = tables.secrets.delete().where(_THE_SECRET)
 _MOST_KEY = 2048
 _MOST_FLAGS = 2**64 - 1
-known(Product)
 
 
 class ProductStore:
+    """The products, by name and version."""
+
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
@@ -27,10 +33,10 @@ class ProductStore:
         """Raises :class:`Conflict` if there is one of the same name and version."""
         table = tables.products
         with self._sessions.write() as session:
-            if session.connection.execute(_the(product.name, product.version)).first() is not None:
+            if session.execute(_the(product.name, product.version)).first() is not None:
                 raise Conflict(f"the product {product.name} {product.version} exists already")
             row = {"name": product.name, "version": product.version, "body": _json(product)}
-            session.connection.execute(table.insert().values(revision=session.revision, **row))
+            session.execute(table.insert().values(revision=session.revision, **row))
             session.changed("product", f"{product.name}/{product.version}", product.dn)
 
     def get(self, name: str, version: str) -> Product:
@@ -39,8 +45,8 @@ class ProductStore:
 
     def entry(self, name: str, version: str) -> tuple[Product, int]:
         """Returns a product and the revision of its last change; raises :class:`NotFound`."""
-        with self._sessions.read() as connection:
-            row = None if "\0" in name + version else connection.execute(_the(name, version)).first()
+        with self._sessions.read() as reader:
+            row = None if "\0" in name + version else reader.execute(_the(name, version)).first()
         if row is None:
             raise NotFound(f"there is no product {name[:255]} {version[:255]}")
         return msgspec.json.decode(row[0], type=Product), int(row[1])
@@ -49,14 +55,14 @@ class ProductStore:
         """Returns all products by name and version."""
         table = tables.products
         query = sa.select(table.c.body).order_by(table.c.name, table.c.version)
-        with self._sessions.read() as connection:
-            rows = connection.execute(query).scalars().all()
+        with self._sessions.read() as reader:
+            rows = reader.execute(query).scalars().all()
         return [msgspec.json.decode(body, type=Product) for body in rows]
 
     def list_names(self) -> Sequence[str]:
         name = tables.products.c.name
-        with self._sessions.read() as connection:
-            return list(connection.execute(sa.select(name).distinct().order_by(name)).scalars())
+        with self._sessions.read() as reader:
+            return list(reader.execute(sa.select(name).distinct().order_by(name)).scalars())
 
     def list_versions(self, name: str) -> Sequence[str]:
         """Returns the versions of a product; none if there is no such product."""
@@ -64,8 +70,8 @@ class ProductStore:
         if "\0" in name:
             return []
         query = sa.select(table.c.version).where(table.c.name == name).order_by(table.c.version)
-        with self._sessions.read() as connection:
-            return list(connection.execute(query).scalars())
+        with self._sessions.read() as reader:
+            return list(reader.execute(query).scalars())
 
     def update(self, product: Product) -> None:
         """Stores another content of a product; raises :class:`NotFound`."""
@@ -73,7 +79,7 @@ class ProductStore:
         mine = (table.c.name == product.name) & (table.c.version == product.version)
         with self._sessions.write() as session:
             values = {"body": _json(product), "revision": session.revision}
-            if session.connection.execute(table.update().where(mine).values(**values)).rowcount != 1:
+            if session.execute(table.update().where(mine).values(**values)).rowcount != 1:
                 raise NotFound(f"there is no product {product.name} {product.version}")
             session.changed("product", f"{product.name}/{product.version}", product.dn)
 
@@ -84,14 +90,14 @@ class ProductStore:
             product = self.get(name, version)
             of_it = (clusters.c.product == name) & (clusters.c.version == version)
             alive = sa.select(clusters.c.key).where(of_it, clusters.c.phase != "destroyed")
-            used = session.connection.execute(alive.order_by(clusters.c.key)).scalars().all()
+            used = session.execute(alive.order_by(clusters.c.key)).scalars().all()
             if used:
                 raise Conflict(
                     f"the product {name} {version} is used by {len(used)} clusters ({used[0]} …): "
                     "delete them first"
                 )
             mine = (table.c.name == name) & (table.c.version == version)
-            session.connection.execute(table.delete().where(mine))
+            session.execute(table.delete().where(mine))
             session.changed("product", f"{name}/{version}", product.dn)
 
 
@@ -102,31 +108,28 @@ class SecretStore:
         self._sessions = sessions
 
     def put(self, cluster_id: str, name: str, text: str) -> None:
-        table = tables.secrets
+        row = {"cluster": cluster_id, "name": name, "text": text}
         with self._sessions.write() as session:
-            mine = (table.c.cluster == cluster_id) & (table.c.name == name)
-            session.connection.execute(table.delete().where(mine))
-            row = {"cluster": cluster_id, "name": name, "text": text}
-            session.connection.execute(table.insert().values(**row))
+            session.execute(_NO_SECRET, {"of_cluster": cluster_id, "of_name": name})
+            session.add(tables.secrets, row)
 
     def get(self, cluster_id: str, name: str) -> str | None:
-        table = tables.secrets
-        query = sa.select(table.c.text).where(table.c.cluster == cluster_id, table.c.name == name)
-        with self._sessions.read() as connection:
-            found = connection.execute(query).scalar()
+        asks = {"of_cluster": cluster_id, "of_name": name}
+        with self._sessions.read() as reader:
+            found = reader.execute(_SECRET, asks).scalar()
         return None if found is None else str(found)
 
     def names(self, cluster_id: str) -> Sequence[str]:
         table = tables.secrets
         query = sa.select(table.c.name).where(table.c.cluster == cluster_id).order_by(table.c.name)
-        with self._sessions.read() as connection:
-            return list(connection.execute(query).scalars())
+        with self._sessions.read() as reader:
+            return list(reader.execute(query).scalars())
 
     def delete(self, cluster_id: str) -> None:
         """Removes all secrets of a cluster."""
         table = tables.secrets
         with self._sessions.write() as session:
-            session.connection.execute(table.delete().where(table.c.cluster == cluster_id))
+            session.execute(table.delete().where(table.c.cluster == cluster_id))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -153,20 +156,18 @@ class KvStore:
         with self._sessions.write() as session:
             before = self.get(key)
             created = before.create_index if before is not None else session.revision
-            session.connection.execute(table.delete().where(table.c.key == key))
+            session.execute(table.delete().where(table.c.key == key))
             entry = Entry(key, value, flags, created, session.revision)
             row = {"key": key, "value": value, "flags": str(flags)}
-            session.connection.execute(
-                table.insert().values(created=created, modified=session.revision, **row)
-            )
+            session.execute(table.insert().values(created=created, modified=session.revision, **row))
             session.changed("kv", key, key)
         return entry
 
     def get(self, key: str) -> Entry | None:
         if "\0" in key:
             return None
-        with self._sessions.read() as connection:
-            row = connection.execute(sa.select(tables.kv).where(tables.kv.c.key == key)).first()
+        with self._sessions.read() as reader:
+            row = reader.execute(sa.select(tables.kv).where(tables.kv.c.key == key)).first()
         return None if row is None else _entry(row)
 
     def delete(self, key: str, recurse: bool = False) -> int:
@@ -176,7 +177,7 @@ class KvStore:
         with self._sessions.write() as session:
             found = [e.key for e in self.list(key)] if recurse else [key] if self.get(key) else []
             for name in found:
-                session.connection.execute(tables.kv.delete().where(tables.kv.c.key == name))
+                session.execute(tables.kv.delete().where(tables.kv.c.key == name))
                 session.changed("kv", name, name)
         return len(found)
 
@@ -185,9 +186,9 @@ class KvStore:
         key = tables.kv.c.key
         if "\0" in prefix:
             return []
-        with self._sessions.read() as connection:
+        with self._sessions.read() as reader:
             query = sa.select(tables.kv).where(key.startswith(prefix, autoescape=True))
-            found = [_entry(row) for row in connection.execute(query)]
+            found = [_entry(row) for row in reader.execute(query)]
         # SQLite's LIKE takes "A" for "a", and databases sort as they like.
         return sorted((e for e in found if e.key.startswith(prefix)), key=lambda entry: entry.key)
 

@@ -9,7 +9,6 @@ import msgspec
 import sqlalchemy as sa
 
 from framework.model.errors import Conflict, NotFound
-from framework.model.shapes import known
 from gateway.clusters.model import Interface
 from gateway.clusters.networks import (
     Address,
@@ -21,10 +20,11 @@ from gateway.clusters.networks import (
     check_network,
 )
 from gateway.store import tables
-from gateway.store.sessions import Sessions
+from gateway.store.sessions import Reader, Sessions
 
 _ADDRESSES = tables.addresses
-known(Network, DiskMark)
+_ALL = sa.select(tables.networks.c.body).order_by(tables.networks.c.name)
+_NETWORK = msgspec.json.Decoder(Network)
 
 
 class NetworkStore:
@@ -43,14 +43,15 @@ class NetworkStore:
         """
         network = check_network(network)
         with self._sessions.write() as session:
-            connection = session.connection
-            before = _network(connection, network.name)
+            reader = session
+            before = _network(reader, network.name)
             if before == network:
                 return network
-            used = {a.address: a for a in _addresses(connection, network.name, "used")}
+            used = {a.address: a for a in _addresses(reader, network.name, "used")}
             if lost := [address for address in used if address not in network.addresses]:
+                owner = _who_by_key(reader, used[lost[0]])
                 raise Conflict(
-                    f"network {network.name}: the address {lost[0]} belongs to {_who(used[lost[0]])} "
+                    f"network {network.name}: the address {lost[0]} belongs to {owner} "
                     "and must stay in the pool until that is gone"
                 )
             if before is not None and used and before.subnet != network.subnet:
@@ -58,55 +59,54 @@ class NetworkStore:
                     f"network {network.name}: its subnet can be changed once no address is in use"
                 )
             table = tables.networks
-            connection.execute(table.delete().where(table.c.name == network.name))
+            reader.execute(table.delete().where(table.c.name == network.name))
             body = msgspec.json.encode(network).decode()
-            connection.execute(table.insert().values(name=network.name, body=body))
-            connection.execute(_ADDRESSES.delete().where(_ADDRESSES.c.network == network.name))
+            reader.execute(table.insert().values(name=network.name, body=body))
+            reader.execute(_ADDRESSES.delete().where(_ADDRESSES.c.network == network.name))
             rows = [_row(network.name, n, a, used.get(a)) for n, a in enumerate(network.addresses)]
             if rows:
-                connection.execute(_ADDRESSES.insert(), rows)
+                reader.execute(_ADDRESSES.insert(), rows)
             session.changed("network", network.name)
         return network
 
     def get(self, name: str) -> Network:
         """Raises :class:`NotFound`."""
-        with self._sessions.read() as connection:
-            return _existing(connection, name)
+        with self._sessions.read() as reader:
+            return _existing(reader, name)
 
     def list(self) -> Sequence[Network]:
         """Returns the networks by name."""
-        query = sa.select(tables.networks.c.body).order_by(tables.networks.c.name)
-        with self._sessions.read() as connection:
-            rows = connection.execute(query).scalars().all()
-        return [msgspec.json.decode(body, type=Network) for body in rows]
+        with self._sessions.read() as reader:
+            rows = reader.execute(_ALL).scalars().all()
+        return [_NETWORK.decode(body) for body in rows]
 
     def delete(self, name: str) -> None:
         """Raises :class:`NotFound`, and :class:`Conflict` while a node has an address of it."""
         with self._sessions.write() as session:
-            _existing(session.connection, name)
-            if used := _addresses(session.connection, name, "used"):
+            _existing(session, name)
+            if used := _addresses(session, name, "used"):
                 raise Conflict(
                     f"network {name}: {len(used)} of its addresses are in use, "
-                    f"{used[0].address} by {_who(used[0])}"
+                    f"{used[0].address} by {_who_by_key(session, used[0])}"
                 )
-            session.connection.execute(_ADDRESSES.delete().where(_ADDRESSES.c.network == name))
+            session.execute(_ADDRESSES.delete().where(_ADDRESSES.c.network == name))
             table = tables.networks
-            session.connection.execute(table.delete().where(table.c.name == name))
+            session.execute(table.delete().where(table.c.name == name))
             session.changed("network", name)
 
     # -- addresses ----------------------------------------------------------------------------------
 
     def addresses(self, name: str, status: Status | None = None) -> Sequence[Address]:
         """Returns the addresses of a pool, in its order. Raises :class:`NotFound`."""
-        with self._sessions.read() as connection:
-            _existing(connection, name)
-            return _addresses(connection, name, status)
+        with self._sessions.read() as reader:
+            _existing(reader, name)
+            return _addresses(reader, name, status)
 
     def of(self, cluster_id: str) -> Sequence[Address]:
         """Returns the addresses that a cluster has, of every network."""
-        with self._sessions.read() as connection:
+        with self._sessions.read() as reader:
             query = _select().where(_ADDRESSES.c.used, _ADDRESSES.c.cluster == cluster_id)
-            return [_address(row) for row in connection.execute(query)]
+            return [_address(row) for row in reader.execute(query)]
 
     def take(self, cluster_id: str, asks: Sequence[AddressAsk]) -> tuple[Interface, ...]:
         """Gives an address for each ask, in the order of the asks; all or none.
@@ -115,18 +115,18 @@ class NetworkStore:
         that is none of its pool, :class:`Conflict` for one that is in use and for a pool that is empty.
         """
         with self._sessions.write() as session:
-            networks = {name: _existing(session.connection, name) for name in _names(asks)}
+            networks = {name: _existing(session, name) for name in _names(asks)}
             taken: dict[int, str] = {}
             # Certain ones first: nobody else of the same launch shall get them by chance.
             for number, ask in enumerate(asks):
                 if ask.address is not None:
                     network = networks[ask.network]
-                    taken[number] = self._take_this(session.connection, cluster_id, ask, network)
+                    taken[number] = self._take_this(session, cluster_id, ask, network)
             for name in networks:
                 rest = [n for n, a in enumerate(asks) if a.network == name and a.address is None]
-                free = _take_any(session.connection, name, len(rest))
+                free = _take_any(session, name, len(rest))
                 for number, address in zip(rest, free, strict=True):
-                    _mark(session.connection, name, address, True, cluster_id, asks[number].node)
+                    _mark(session, name, address, True, cluster_id, asks[number].node)
                     taken[number] = address
             for name in networks:
                 session.changed("network", name)
@@ -140,34 +140,32 @@ class NetworkStore:
         if node is not None:
             mine &= _ADDRESSES.c.node == node
         with self._sessions.write() as session:
-            names = session.connection.execute(sa.select(_ADDRESSES.c.network).where(mine)).scalars()
+            names = session.execute(sa.select(_ADDRESSES.c.network).where(mine)).scalars()
             for name in sorted(set(names)):
                 session.changed("network", name)
             freed = _ADDRESSES.update().where(mine).values(used=False, cluster="", node="")
-            return session.connection.execute(freed).rowcount
+            return session.execute(freed).rowcount
 
     def set_status(
         self, name: str, address: str, status: Status, cluster: str = "", node: str = ""
     ) -> Address:
         """Marks an address as an operator wants it; raises :class:`NotFound`, :class:`Invalid`."""
         with self._sessions.write() as session:
-            found = check_address(_existing(session.connection, name), address)
+            found = check_address(_existing(session, name), address)
             used = status == "used"
-            _mark(session.connection, name, found, used, cluster if used else "", node if used else "")
+            _mark(session, name, found, used, cluster if used else "", node if used else "")
             session.changed("network", name)
-            return _one(session.connection, name, found)
+            return _one(session, name, found)
 
-    def _take_this(
-        self, connection: sa.Connection, cluster_id: str, ask: AddressAsk, network: Network
-    ) -> str:
+    def _take_this(self, reader: Reader, cluster_id: str, ask: AddressAsk, network: Network) -> str:
         address = check_address(network, ask.address or "")
-        found = _one(connection, network.name, address)
+        found = _one(reader, network.name, address)
         if found.status == "used":
             raise Conflict(
                 f"network {network.name}: the address {address}, which node {ask.node} is to have, "
                 f"belongs to {_who(found)}"
             )
-        _mark(connection, network.name, address, True, cluster_id, ask.node)
+        _mark(reader, network.name, address, True, cluster_id, ask.node)
         return address
 
 
@@ -178,25 +176,28 @@ class DiskStore:
         self._sessions = sessions
 
     def list(self, host: str | None = None, status: Status | None = None) -> Sequence[DiskMark]:
+        """Returns the marks, in order of hosts and names."""
         table = tables.disks
         query = sa.select(table.c.body).order_by(table.c.host, table.c.name)
         if host is not None:
             query = query.where(table.c.host == host)
-        with self._sessions.read() as connection:
-            rows = connection.execute(query).scalars().all()
+        with self._sessions.read() as reader:
+            rows = reader.execute(query).scalars().all()
         marks = [msgspec.json.decode(body, type=DiskMark) for body in rows]
         return [mark for mark in marks if status is None or mark.status == status]
 
     def get(self, host: str, name: str) -> DiskMark | None:
+        """Returns the mark of a disk, None if it has none."""
         return next((mark for mark in self.list(host) if mark.name == name), None)
 
     def put(self, mark: DiskMark) -> None:
+        """Puts a mark in place of what was there."""
         table = tables.disks
         with self._sessions.write() as session:
             mine = (table.c.host == mark.host) & (table.c.name == mark.name)
-            session.connection.execute(table.delete().where(mine))
+            session.execute(table.delete().where(mine))
             body = msgspec.json.encode(mark).decode()
-            session.connection.execute(table.insert().values(host=mark.host, name=mark.name, body=body))
+            session.execute(table.insert().values(host=mark.host, name=mark.name, body=body))
             session.changed("disk", f"{mark.host}/{mark.name}")
 
 
@@ -204,25 +205,25 @@ def _names(asks: Sequence[AddressAsk]) -> Sequence[str]:
     return sorted({ask.network for ask in asks})
 
 
-def _existing(connection: sa.Connection, name: str) -> Network:
-    found = _network(connection, name)
+def _existing(reader: Reader, name: str) -> Network:
+    found = _network(reader, name)
     if found is None:
         raise NotFound(f"there is no network {name[:255]!r}")
     return found
 
 
-def _network(connection: sa.Connection, name: str) -> Network | None:
+def _network(reader: Reader, name: str) -> Network | None:
     if "\0" in name:
         return None
     query = sa.select(tables.networks.c.body).where(tables.networks.c.name == name)
-    body = connection.execute(query).scalar()
+    body = reader.execute(query).scalar()
     return None if body is None else msgspec.json.decode(body, type=Network)
 
 
-def _take_any(connection: sa.Connection, name: str, count: int) -> Sequence[str]:
+def _take_any(reader: Reader, name: str, count: int) -> Sequence[str]:
     free = sa.select(_ADDRESSES.c.address).where(_ADDRESSES.c.network == name, ~_ADDRESSES.c.used)
     query = free.order_by(_ADDRESSES.c.position).limit(count)
-    found = list(connection.execute(query).scalars()) if count else []
+    found = list(reader.execute(query).scalars()) if count else []
     if len(found) < count:
         raise Conflict(
             f"network {name}: {count} addresses are needed and {len(found)} are free; "
@@ -231,12 +232,10 @@ def _take_any(connection: sa.Connection, name: str, count: int) -> Sequence[str]
     return found
 
 
-def _mark(
-    connection: sa.Connection, network: str, address: str, used: bool, cluster: str, node: str
-) -> None:
+def _mark(reader: Reader, network: str, address: str, used: bool, cluster: str, node: str) -> None:
     mine = (_ADDRESSES.c.network == network) & (_ADDRESSES.c.address == address)
     values = {"used": used, "cluster": cluster, "node": node}
-    connection.execute(_ADDRESSES.update().where(mine).values(**values))
+    reader.execute(_ADDRESSES.update().where(mine).values(**values))
 
 
 def _select() -> sa.Select[Any]:
@@ -245,16 +244,16 @@ def _select() -> sa.Select[Any]:
     return query.order_by(c.network, c.position)
 
 
-def _addresses(connection: sa.Connection, name: str, status: Status | None) -> Sequence[Address]:
+def _addresses(reader: Reader, name: str, status: Status | None) -> Sequence[Address]:
     query = _select().where(_ADDRESSES.c.network == name)
     if status is not None:
         query = query.where(_ADDRESSES.c.used == (status == "used"))
-    return [_address(row) for row in connection.execute(query)]
+    return [_address(row) for row in reader.execute(query)]
 
 
-def _one(connection: sa.Connection, network: str, address: str) -> Address:
+def _one(reader: Reader, network: str, address: str) -> Address:
     query = _select().where(_ADDRESSES.c.network == network, _ADDRESSES.c.address == address)
-    return _address(connection.execute(query).one())
+    return _address(reader.execute(query).one())
 
 
 def _address(row: Any) -> Address:
@@ -270,6 +269,13 @@ def _row(network: str, position: int, address: str, holder: Address | None) -> d
         "cluster": holder.cluster if holder else "",
         "node": holder.node if holder else "",
     }
+
+
+def _who_by_key(reader: Reader, address: Address) -> str:
+    """For administrators: a cluster's key tells whose it is, which its id does not."""
+    table = tables.clusters
+    key = reader.execute(sa.select(table.c.key).where(table.c.id == address.cluster)).scalar()
+    return _who(address if key is None else msgspec.structs.replace(address, cluster=key))
 
 
 def _who(address: Address) -> str:

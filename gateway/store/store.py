@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import sqlalchemy as sa
-
-from gateway.store import tables
+from framework.model.warming import warm_up
 from gateway.store.clusters import ClusterStore, EventStore
 from gateway.store.entries import KvStore, ProductStore, SecretStore
+from gateway.store.live import LiveClusters
 from gateway.store.networks import DiskStore, NetworkStore
 from gateway.store.objects import ObjectStore
-from gateway.store.sessions import Change, Sessions
+from gateway.store.sessions import LAST_REVISION, Change, Sessions
 
 
 class Store:
@@ -24,10 +23,13 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
+        # Its readers are many threads, from the first moment on.
+        warm_up()
         self._sessions = Sessions(url)
         self.products = ProductStore(self._sessions)
         self.clusters = ClusterStore(self._sessions)
         self.events = EventStore(self._sessions)
+        self.live = LiveClusters(self._sessions)
         self.networks = NetworkStore(self._sessions)
         self.disks = DiskStore(self._sessions)
         self.secrets = SecretStore(self._sessions)
@@ -52,15 +54,21 @@ class Store:
         with self._sessions.write() as session:
             yield session.revision
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Makes one transaction of all that this thread reads within it: to read many small things one
+        by one takes several times as long. Nothing can be written meanwhile."""
+        with self._sessions.reading():
+            yield
+
     def subscribe(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Has ``listener`` called after each commit; returns the undo. See :class:`Sessions`."""
         return self._sessions.subscribe(listener)
 
     def revision(self) -> int:
         """Returns the number of the last commit."""
-        last = sa.select(tables.counters.c.value).where(tables.counters.c.scope == "")
-        with self._sessions.read() as connection:
-            return int(connection.execute(last).scalar_one())
+        with self._sessions.read() as reader:
+            return int(reader.value(LAST_REVISION))
 
     def close(self) -> None:
         self._sessions.close()

@@ -68,6 +68,8 @@ Index("gateway_clusters_by_job", clusters.c.job, unique=True)
 Index("gateway_clusters_by_owner", clusters.c.owner)
 Index("gateway_clusters_by_product", clusters.c.product, clusters.c.version)
 Index("gateway_clusters_by_project", clusters.c.project, clusters.c.name)
+Index("gateway_clusters_by_name", clusters.c.name)
+Index("gateway_clusters_by_revision", clusters.c.revision)
 events = Table(
     "gateway_events",
     metadata,
@@ -131,3 +133,4 @@ objects = Table(
     _column("body", Text()),
 )
 Index("gateway_objects_by_name", objects.c.kind, objects.c.project, objects.c.name, unique=True)
+Index("gateway_objects_named", objects.c.kind, objects.c.name)

@@ -226,10 +226,6 @@ def check(scene: Scene, name: str, recorded: Json, names: Names) -> None:
         assert answer.text == recorded["text"]
 
 
-# What is told apart by value in one cluster but not between two.
-PLAIN_VALUES = {"name", "value", "environment"}
-
-
 def prepared(name: str, body: Any) -> Any:
     """Takes out of an answer what cannot be the same, each with its reason."""
     if "metrics" in name or "METRICS" in name:

@@ -9,75 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from tornado.httpclient import HTTPResponse
 
 from framework.model.jobs import JobKey
 from gateway.clusters.model import Cluster, Group, NodeSpec, Phase
 from gateway.context import Gateway
 from gateway.dataprocessing.service import DataProcessing
 from gateway.store import Store
+from tests.contracts.sahara_replay import Json, Known, Replay, differences, read
 from tests.gateway.api.conftest import Client
-from tests.gateway.api.sahara.conftest import (
-    OTHER,
-    TENANT,
-    UNREGISTERED,
-    access,
-    app,
-    asking,
-    catalogue,
-    client,
-    commands,
-    data,
-    executed,
-    gateway,
-    http_server,
-    keys,
-    limits,
-    mesos,
-    mode,
-    open_gateway,
-    parts,
-    plugins,
-    pool,
-    registry,
-    service,
-    source,
-    store,
-    workers,
-)
-from tests.gateway.conftest import io_loop
+from tests.gateway.api.sahara.conftest import TENANT, UNREGISTERED, asking
 
-__all__ = [
-    "access",
-    "app",
-    "catalogue",
-    "client",
-    "commands",
-    "data",
-    "executed",
-    "gateway",
-    "http_server",
-    "io_loop",
-    "keys",
-    "limits",
-    "mesos",
-    "mode",
-    "open_gateway",
-    "parts",
-    "plugins",
-    "pool",
-    "registry",
-    "service",
-    "source",
-    "store",
-    "workers",
-]
 pytestmark = pytest.mark.gen_test(timeout=120)
-Json = dict[str, Any]
 
 # One after the other: what one creates, others refer to.
 RECORDINGS = ("errors-routing-auth", "plugins", "images", "node-group-templates", "cluster-templates")
@@ -87,7 +32,6 @@ AFTER = {"ngt.delete.in_use": "ct.export", "ngt.update.in_use": "ct.update.in_us
 # recording -> why it is not asked
 LEFT_OUT: Mapping[str, str] = {}
 
-# recording -> what is answered instead (status, error_name), and why
 DIFFERENCES: Mapping[str, tuple[int, str | int | None, str]] = {
     "accept.xml": (200, None, "an Accept header that it did not know made Sahara fail"),
     "ngt.create.volumes_no_cinder": (202, None, "there was no Cinder; data disks are there"),
@@ -103,7 +47,6 @@ DIFFERENCES: Mapping[str, tuple[int, str | int | None, str]] = {
     ),
 }
 
-# recording -> keys that are only in our answer, keys that are only in theirs, and why
 _AT_ONCE = "what was not given is shown at once, as GET shows it later"
 _SHOWN = {f"node_group_template.{name}" for name in ("description", "updated_at", "image_id", "shares")}
 _V1_0 = "v1.0 has the keys of Savanna's documents"
@@ -135,10 +78,6 @@ KEYS: Mapping[str, tuple[set[str], set[str], str]] = {
         _AT_ONCE,
     ),
 }
-# Objects whose keys are data: what is in them is not compared.
-DATA = frozenset(
-    {"plugin_labels", "version_labels", "node_processes", "node_configs", "cluster_configs", "metadata"}
-)
 
 
 async def register_second_image(replay: Replay) -> None:
@@ -189,76 +128,6 @@ BEFORE: Mapping[str, Callable[[Replay], Awaitable[None]]] = {
 }
 
 
-class Replay:
-    """Asks what was asked then; knows which of our ids stand for which of theirs."""
-
-    def __init__(self, client: Client, store: Store, data: DataProcessing) -> None:
-        self.client = client
-        self.store = store
-        self.data = data
-        self.ids: dict[str, str] = {}
-
-    async def ask(self, recording: Json) -> HTTPResponse:
-        request = recording["request"]
-        label = recording["label"]
-        if label in BEFORE:
-            await BEFORE[label](self)
-        # The client of the tests would put in one of its own for none.
-        headers = {"Content-Type": request["headers"].get("Content-Type", "")}
-        if "Accept" in request["headers"]:
-            headers["Accept"] = request["headers"]["Accept"]
-        if label not in ("auth.no_token", "versions.root"):
-            headers["X-Auth-Token"] = self.token(label, request["path"])
-        body = request.get("body")
-        sent = None
-        if isinstance(body, dict) and "__raw__" in body:
-            sent = body["__raw__"].encode()
-        elif body is not None:
-            sent = self.ours(json.dumps(body)).encode()
-        answer = await self.client(request["method"], self.ours(request["path"]), sent, headers=headers)
-        self.learn(recording["response"]["body"], answer)
-        return answer
-
-    def token(self, label: str, path: str) -> str:
-        """The recording does not say whose token it was: it was that of the path's tenant."""
-        if label == "auth.bad_token":
-            return "bad"
-        return "admin" if OTHER in path and label != "auth.tenant_mismatch" else "member"
-
-    def ours(self, text: str) -> str:
-        for theirs, mine in self.ids.items():
-            text = text.replace(theirs, mine)
-        return text
-
-    def learn(self, theirs: Any, answer: HTTPResponse) -> None:
-        mine = body_of(answer)
-        if answer.code != 202 or not isinstance(theirs, dict) or not isinstance(mine, dict):
-            return
-        for name, value in theirs.items():
-            if isinstance(value, dict) and isinstance(mine.get(name), dict) and "id" in value:
-                self.ids[value["id"]] = mine[name]["id"]
-
-
-def body_of(answer: HTTPResponse) -> Any:
-    return json.loads(answer.body) if answer.body else None
-
-
-def keys_of(value: Any, path: str = "") -> set[str]:
-    """Returns the paths of all keys in a body; those of a list's items together."""
-    if isinstance(value, list):
-        return {key for item in value for key in keys_of(item, f"{path}[]")}
-    found = set()
-    for name, item in value.items() if isinstance(value, dict) else ():
-        here = f"{path}.{name}".lstrip(".")
-        found |= {here} if name in DATA else {here, *keys_of(item, here)}
-    return found
-
-
-def read(shared: Path, name: str) -> list[Json]:
-    found: list[Json] = json.loads((shared / f"data/sahara/{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
 def recordings(shared: Path) -> list[Json]:
     """Returns all recordings in the order in which they are asked."""
     found = [one for name in RECORDINGS for one in read(shared, name)]
@@ -274,30 +143,10 @@ async def test_recordings(
     client: Client, gateway: Gateway, store: Store, data: DataProcessing, shared: Path
 ) -> None:
     gateway.access = asking()
-    replay = Replay(client, store, data)
+    replay = Replay(client, store, data, BEFORE)
     wrong = []
     for recording in recordings(shared):
         if recording["label"] not in LEFT_OUT:
             answer = await replay.ask(recording)
-            wrong += differences(recording, answer)
+            wrong += differences(recording, answer, Known(DIFFERENCES, KEYS))
     assert wrong == [], "\n".join(wrong)
-
-
-def differences(recording: Json, answer: HTTPResponse) -> list[str]:
-    """Returns a sentence for each difference that is not known, or is known and is none."""
-    label, theirs = recording["label"], recording["response"]
-    body = body_of(answer)
-    found = []
-    error_name = body.get("error_name") if isinstance(body, dict) else None
-    expected: tuple[int, Any] = (theirs["status"], (theirs["body"] or {}).get("error_name"))
-    if label in DIFFERENCES:
-        assert expected != DIFFERENCES[label][:2], f"{label} is no difference"
-        expected = DIFFERENCES[label][:2]
-    if (answer.code, error_name) != expected:
-        found.append(f"{label}: {answer.code} {error_name}, not {expected}: {answer.body[:300]!r}")
-    elif label not in DIFFERENCES:
-        mine, other = keys_of(body), keys_of(theirs["body"])
-        more, less, _ = KEYS.get(label, (set(), set(), ""))
-        if (mine - other, other - mine) != (more, less):
-            found.append(f"{label}: more {mine - other}, less {other - mine}")
-    return found

@@ -12,13 +12,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def eventually(read: Callable[[], T], holds: Callable[[T], bool], timeout: float = PATIENCE) -> T:
@@ -73,7 +73,7 @@ class Server:
         self.process.kill()
         self._end()
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -114,8 +114,15 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def call(self, method: str, path: str, body: bytes | None = None, timeout: float = 30) -> Answer:
-        request = urllib.request.Request(self.url + path, data=body, method=method)
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        timeout: float = 30,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        request = urllib.request.Request(self.url + path, body, dict(headers or {}), method=method)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return Answer(answer.status, answer.headers, answer.read())
@@ -199,6 +206,16 @@ def processes(pattern: str) -> list[int]:
             words = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
             if pattern.encode() in words:
                 found.append(int(entry.name))
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The processes that any thread of ``pid`` has started."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread, or all of the process, may have ended since it was listed.
+        with contextlib.suppress(OSError):
+            found += map(int, path.read_text().split())
     return found
 
 

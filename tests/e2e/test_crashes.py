@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.harness import (
@@ -31,15 +32,41 @@ def marked(name: str, instances: int = 2) -> bytes:
 
 def running(name: str) -> list[int]:
     """Pids of the shells of a marked service."""
-    found = []
+    found = {}
     for pid in processes(f"crash-mark-{name}"):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
+        words = command_of(pid)
         if f"crash-mark-{name}".encode() in words and b"sh\0" in words[:16]:
-            found.append(pid)
-    return found
+            found[pid] = parent_of(pid)
+    # What a shell has forked is for a moment like itself.
+    return [pid for pid, parent in found.items() if parent is not None and parent not in found]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process, b"" of one that has ended: others of this machine come and go."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def serving(directory: Path, name: str) -> Iterator[Client]:
+    """A gateway over a Mesos of one agent, where a marked service of two instances runs."""
+    with (
+        local_mesos(directory, "--agents=1", RESOURCES) as mesos,
+        gateway(directory, f"--master={mesos.address}") as server,
+    ):
+        client = Client(server.address)
+        assert client.call("PUT", f"/alpha/jobs/{key_of(name)}", marked(name)).status == 201
+        client.wait_states(key_of(name), {0: RUNNING, 1: RUNNING})
+        yield client
 
 
 def test_tasks_survive_the_gateway_and_are_adopted(tmp_path: Path) -> None:
@@ -84,18 +111,10 @@ def test_a_job_accepted_just_before_the_kill_is_started_once(tmp_path: Path) -> 
 def test_a_killed_executor_loses_no_instance_and_leaves_no_process(tmp_path: Path) -> None:
     name = "executorless"
     key = key_of(name)
-    with (
-        local_mesos(tmp_path, "--agents=1", RESOURCES) as mesos,
-        gateway(tmp_path, f"--master={mesos.address}") as server,
-    ):
-        client = Client(server.address)
-        assert client.call("PUT", f"/alpha/jobs/{key}", marked(name)).status == 201
-        client.wait_states(key, {0: RUNNING, 1: RUNNING})
+    with serving(tmp_path, name) as client:
         tasks, before = client.tasks(key), running(name)
         executors = [
-            pid
-            for pid in processes(f"MESOS_DIRECTORY={tmp_path}")
-            if b"executor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid for pid in processes(f"MESOS_DIRECTORY={tmp_path}") if b"executor" in command_of(pid)
         ]
         assert executors
         for pid in executors:
@@ -107,7 +126,6 @@ def test_a_killed_executor_loses_no_instance_and_leaves_no_process(tmp_path: Pat
             lambda seen: (
                 set(seen[0].values()) == {RUNNING} and not set(seen[1].values()) & set(tasks.values())
             ),
-            90,
         )
         eventually(lambda: running(name), lambda now: len(now) == 2 and not set(now) & set(before))
 
@@ -115,25 +133,19 @@ def test_a_killed_executor_loses_no_instance_and_leaves_no_process(tmp_path: Pat
 def test_tasks_survive_an_agent_that_is_killed(tmp_path: Path) -> None:
     name = "agentless"
     key = key_of(name)
-    with (
-        local_mesos(tmp_path, "--agents=1", RESOURCES) as mesos,
-        gateway(tmp_path, f"--master={mesos.address}") as server,
-    ):
-        client = Client(server.address)
-        assert client.call("PUT", f"/alpha/jobs/{key}", marked(name)).status == 201
-        client.wait_states(key, {0: RUNNING, 1: RUNNING})
+    with serving(tmp_path, name) as client:
         tasks, before = client.tasks(key), running(name)
         agents = [
             pid
             for pid in processes("framework.local.agent")
-            if str(tmp_path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if str(tmp_path).encode() in command_of(pid)
         ]
         assert len(agents) == 1
         os.kill(agents[0], signal.SIGKILL)
         # The agent is back, and its executor with it, when a new instance's task runs there.
         other = key_of("afterwards")
         assert client.call("PUT", f"/alpha/jobs/{other}", marked("afterwards", 1)).status == 201
-        client.wait_states(other, {0: RUNNING}, 90)
+        client.wait_states(other, {0: RUNNING})
         assert client.states(key) == {0: RUNNING, 1: RUNNING}
         assert client.tasks(key) == tasks
         assert running(name) == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from gateway.clusters.fleet import SchedulerFleet
 from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.planning import Rules
 from gateway.clusters.service import Clusters
-from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.service import DataProcessing, data_processing
-from gateway.dataprocessing.status import CREATING, SCALING, description_of, status_of
-from gateway.dataprocessing.verification import Verifier, verification_of
+from gateway.dataprocessing.status import CREATING, SCALING, UNDOING, description_of, status_of
+from gateway.dataprocessing.verification import verification_of
+from gateway.dataprocessing.verifier import Verifier
 from gateway.plugins import loader
+from gateway.plugins.calls import PluginCalls
 from gateway.plugins.channels import Channels
 from gateway.plugins.provider import PluginProvider
 from gateway.store import Store
@@ -52,7 +55,7 @@ class Real:
         self.store = Store(state)
         self.store.fence = self.term
         self.remote = Remote(self.scheduler)
-        plugins = loader.load([FAKE])
+        self.plugins = plugins = loader.load([FAKE])
         self.channels = Channels(self.remote.run, self._secret)
         fleet = SchedulerFleet(self.scheduler)
         self.engine = Engine(
@@ -70,7 +73,8 @@ class Real:
             self.store, clusters, plugins, CATALOGUE, time.time, calls
         )
         self.verifier = Verifier(self.store, plugins, self.channels, calls, self.term, time.time)
-        self.words: dict[str, list[str]] = {}
+        self.words: dict[str, list[str]] = defaultdict(list)
+        self._noting = threading.Lock()
         self.store.subscribe(self._note)
         self.engine.start()
         self.verifier.start()
@@ -91,10 +95,11 @@ class Real:
 
     def _note(self, change: Any) -> None:
         if change.kind == "cluster":
-            word = status_of(self.store.clusters.get(change.id))
-            seen = self.words.setdefault(change.id, [])
-            if not seen or seen[-1] != word:
-                seen.append(word)
+            # What was looked at first is noted first, whichever threads have committed.
+            with self._noting:
+                word = status_of(self.store.clusters.get(change.id))
+                if self.words[change.id][-1:] != [word]:
+                    self.words[change.id].append(word)
 
     def wait(self, cluster: Cluster, until: Callable[[Cluster], bool]) -> Cluster:
         def look() -> Cluster | None:
@@ -105,16 +110,35 @@ class Real:
         return found
 
     def active(self, cluster: Cluster) -> Cluster:
-        return self.wait(
-            cluster, lambda c: status_of(c) == "Active" and not c.extra.get("verification_due")
-        )
+        """Waits until a cluster is active and verified, and until the words tell it, too.
 
-    def nothing_left(self, cluster: Cluster) -> bool:
-        def tasks(core: Any) -> int:
+        They are told after what they tell of is stored; a word that came later would be taken for
+        one of what is done next.
+        """
+
+        def is_active(now: Cluster) -> bool:
+            told = self.words[cluster.cluster_id][-1:] == ["Active"]
+            return told and status_of(now) == "Active" and not now.extra.get("verification_due")
+
+        return self.wait(cluster, is_active)
+
+    def gone(self, cluster: Cluster) -> None:
+        """Waits until a cluster is no more, and nothing of it either."""
+        self.wait(cluster, lambda c: c.is_gone)
+        assert self.running(cluster) == []
+        assert self.store.secrets.names(cluster.cluster_id) == []
+        assert self.store.networks.of(cluster.cluster_id) == []
+
+    def running(self, cluster: Cluster) -> list[str]:
+        """Returns the names of the nodes whose tasks the scheduler has."""
+
+        def tasks(core: Any) -> list[str]:
             view = core.get_job(cluster.job)
-            return sum(state.task.is_active for state in view.instances)
+            active = [state.task for state in view.instances if state.task.is_active]
+            return sorted(task.config.node.hostname for task in active)
 
-        return self.scheduler.query(tasks).result(30) == 0
+        found: list[str] = self.scheduler.query(tasks).result(30)
+        return found
 
     def run(self, cluster: Cluster, node: NodeRecord, command: str) -> str:
         with self.channels(cluster, node) as remote:
@@ -159,35 +183,153 @@ def in_order(words: list[str], order: tuple[str, ...]) -> bool:
 
 def test_a_cluster_lives_grows_shrinks_and_leaves_nothing(real: Real) -> None:
     clusters = real.data.clusters
-    made = clusters.create(TENANT, given("real"))
+    made = real.data.launches.create(TENANT, given("real"))
     cluster = real.active(made)
-    assert in_order(real.words[made.cluster_id], CREATING)
+    words = real.words[made.cluster_id]
+    assert in_order(words, CREATING), words
     seen = verification_of(cluster)
     assert seen is not None
     assert seen.status == "GREEN"
     assert real.run(cluster, cluster.nodes[2], "echo $((6 * 7))").strip() == "42"
-    real.words.clear()
+    told = len(words)
     clusters.scale(TENANT, made.cluster_id, {"resize_node_groups": [{"name": "worker", "count": 3}]})
     assert len(real.active(made).nodes) == 4
-    assert in_order(real.words[made.cluster_id], SCALING)
-    real.words.clear()
+    assert in_order(words[told:], SCALING), words
+    told = len(words)
     down = {"name": "worker", "count": 2, "instances": ["real-worker-0"]}
     clusters.scale(TENANT, made.cluster_id, {"resize_node_groups": [down]})
     left = real.active(made)
     assert [n.name for n in left.nodes] == ["real-master-0", "real-worker-1", "real-worker-2"]
-    assert in_order(real.words[made.cluster_id], SCALING)
+    assert in_order(words[told:], SCALING), words
     clusters.delete(TENANT, made.cluster_id)
-    real.wait(made, lambda c: c.is_gone)
-    assert real.nothing_left(made)
-    assert real.store.secrets.names(made.cluster_id) == []
+    real.gone(made)
 
 
 @pytest.mark.parametrize("method", ["configure_cluster", "start_cluster"])
 def test_a_creation_that_fails_leaves_nothing(real: Real, method: str) -> None:
     failing = {"general": {"Fail at": method}}
-    made = real.data.clusters.create(TENANT, given(f"f-{method[:5]}", cluster_configs=failing))
+    made = real.data.launches.create(TENANT, given(f"f-{method[:5]}", cluster_configs=failing))
     failed = real.wait(made, lambda c: c.phase == "error")
     assert f"{method} fails" in description_of(failed)
-    assert real.nothing_left(failed)
+    assert real.running(failed) == []
     real.data.clusters.delete(TENANT, made.cluster_id)
-    real.wait(made, lambda c: c.is_gone)
+    real.gone(made)
+
+
+# -- scaling that fails: it ends as recorded, Active with the reason ---------------------------------
+
+EXTRA = {
+    "name": "extra",
+    "count": 1,
+    "flavor_id": "42",
+    "node_processes": ["datanode"],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "left"),
+    [
+        # New nodes go again; those that had to go have gone before.
+        (
+            "scale_cluster",
+            {"add_node_groups": [EXTRA], "resize_node_groups": [{"name": "worker", "count": 1}]},
+            ["master-0", "worker-0"],
+        ),
+        # Nodes that were to go stay, and none comes.
+        (
+            "decommission_nodes",
+            {"add_node_groups": [EXTRA], "resize_node_groups": [{"name": "worker", "count": 1}]},
+            ["master-0", "worker-0", "worker-1"],
+        ),
+    ],
+)
+def test_a_scaling_that_fails_leaves_an_active_cluster(
+    real: Real, method: str, asked: dict[str, Any], left: list[str]
+) -> None:
+    name = f"s-{method[:5]}"
+    failing = {"general": {"Fail at": method}}
+    made = real.data.launches.create(TENANT, given(name, cluster_configs=failing))
+    cluster = real.active(made)
+    tasks = {node.name: node.task_id for node in cluster.nodes}
+    told = len(real.words[made.cluster_id])
+    real.data.clusters.scale(TENANT, made.cluster_id, asked)
+    after = real.active(made)
+    nodes = [f"{name}-{node}" for node in left]
+    assert [node.name for node in after.nodes] == nodes
+    assert [group.name for group in after.groups] == ["master", "worker"]
+    # Nodes that stay are those that were there, untouched; nothing of the others runs.
+    assert {node.name: node.task_id for node in after.nodes} == {node: tasks[node] for node in nodes}
+    eventually(lambda: real.running(after) == nodes, timeout=PATIENCE)
+    assert description_of(after).startswith(f"{method} fails, as the option")
+    assert real.data.clusters.progress(after)[-1].ok is False
+    words = real.words[made.cluster_id][told:]
+    undoing = next(n for n, word in enumerate(words) if word in UNDOING)
+    assert in_order(words[:undoing], SCALING), words
+    assert in_order(words[undoing:], UNDOING), words
+    assert words[-1] == "Active"
+    assert real.run(after, after.nodes[0], "echo $((6 * 7))").strip() == "42"
+    real.data.clusters.delete(TENANT, made.cluster_id)
+    real.gone(made)
+
+
+# -- deletion: it always ends ------------------------------------------------------------------------
+
+
+def test_a_deletion_ends_though_its_plugin_fails(real: Real) -> None:
+    failing = {"general": {"Fail at": "on_terminate_cluster"}}
+    made = real.active(real.data.launches.create(TENANT, given("d-fails", cluster_configs=failing)))
+    told = len(real.words[made.cluster_id])
+    real.data.clusters.delete(TENANT, made.cluster_id)
+    real.gone(made)
+    assert real.words[made.cluster_id][told:] == ["Deleting"]
+    story = [event.text for event in real.store.events.read(made.cluster_id)]
+    assert any("on_terminate_cluster fails, as the option" in text for text in story)
+
+
+def test_a_deletion_is_forced_while_its_plugin_hangs(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, called = threading.Event(), threading.Event()
+
+    def hang(cluster: object) -> None:
+        called.set()
+        free.wait(PATIENCE)
+
+    monkeypatch.setattr(real.plugins.get("fake"), "on_terminate_cluster", hang)
+    made = real.active(real.data.launches.create(TENANT, given("d-hangs")))
+    real.data.clusters.delete(TENANT, made.cluster_id)
+    assert called.wait(PATIENCE)
+    assert status_of(real.store.clusters.get(made.cluster_id)) == "Deleting"
+    assert len(real.running(made)) == 3
+    real.data.clusters.delete(TENANT, made.cluster_id, force=True)
+    real.gone(made)
+    free.set()
+
+
+def test_a_deletion_ends_a_scaling_that_hangs(real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, called = threading.Event(), threading.Event()
+
+    def hang(cluster: object, instances: object) -> None:
+        called.set()
+        free.wait(PATIENCE)
+
+    monkeypatch.setattr(real.plugins.get("fake"), "scale_cluster", hang)
+    made = real.active(real.data.launches.create(TENANT, given("d-scaling")))
+    real.data.clusters.scale(TENANT, made.cluster_id, {"add_node_groups": [EXTRA]})
+    assert called.wait(PATIENCE)
+    assert len(real.running(made)) == 4
+    real.data.clusters.delete(TENANT, made.cluster_id)
+    real.gone(made)
+    free.set()
+
+
+def test_a_deletion_ends_a_scaling_that_finds_no_room(real: Real) -> None:
+    made = real.active(real.data.launches.create(TENANT, given("s-large")))
+    large = {**EXTRA, "count": 9, "flavor_id": "2"}
+    real.data.clusters.scale(TENANT, made.cluster_id, {"add_node_groups": [large]})
+    real.wait(made, lambda c: status_of(c) == "Scaling: Spawning")
+    real.data.clusters.delete(TENANT, made.cluster_id)
+    real.gone(made)
+    # Once it is being deleted it is called nothing else.
+    words = real.words[made.cluster_id]
+    assert set(words[words.index("Deleting") :]) == {"Deleting"}

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from tests.e2e.harness import ROOT, Client, eventually, key_of
-from tests.zookeeper import free_port
+from tests.ports import free_port
 
 PAGE = (ROOT / "docs" / "operations" / "high-availability.md").read_text(encoding="utf-8")
 BASH = "set -euo pipefail\n"
@@ -41,7 +41,7 @@ def test_the_trial_on_one_machine(zookeeper_installed: None, short_directory: Pa
                     stdout=stdout,
                     stderr=errors,
                     check=True,
-                    timeout=120,
+                    timeout=300,
                 )
         return out.read_text()
 
@@ -62,7 +62,7 @@ def test_the_trial_on_one_machine(zookeeper_installed: None, short_directory: Pa
     finally:
         pids = [int(file.read_text()) for file in short_directory.glob("*.pid")]
         with contextlib.suppress(AssertionError):
-            eventually(lambda: all(map(gone, pids)), bool, 15)
+            eventually(lambda: all(map(gone, pids)), bool)
         left = [pid for pid in pids if not gone(pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)

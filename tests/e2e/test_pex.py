@@ -16,7 +16,7 @@ from tests.e2e.harness import ROOT, Client, Server, gateway, key_of, local_mesos
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("dist")
     run = subprocess.run(
-        [ROOT / "bin" / "pex", directory], capture_output=True, text=True, timeout=300, check=False
+        [ROOT / "bin" / "pex", directory], capture_output=True, text=True, timeout=900, check=False
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return directory
@@ -47,7 +47,7 @@ def test_the_gateways_file_alone_brings_a_job_up(
         client = Client(server.address)
         body = service("alone", "echo one file", kind="Job")
         assert client.call("PUT", f"/alpha/jobs/{key_of('alone')}", body).status == 201
-        client.wait_states(key_of("alone"), {0: "FINISHED"}, 90)
+        client.wait_states(key_of("alone"), {0: "FINISHED"})
         assert client.log(key_of("alone"), 0) == "one file\n"
     finally:
         assert server.stop() == 0
@@ -71,5 +71,5 @@ def test_an_agent_fetches_the_executor_and_runs_a_task_with_it(
         client = Client(server.address)
         body = service("fetched", "echo from a single file", kind="Job")
         assert client.call("PUT", f"/alpha/jobs/{key_of('fetched')}", body).status == 201
-        client.wait_states(key_of("fetched"), {0: "FINISHED"}, 90)
+        client.wait_states(key_of("fetched"), {0: "FINISHED"})
         assert client.log(key_of("fetched"), 0) == "from a single file\n"

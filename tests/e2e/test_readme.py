@@ -48,7 +48,6 @@ def test_the_walk_through_the_api_works_as_pasted(client: Client) -> None:
         eventually(
             lambda: client.call("GET", f"/alpha/jobs/{KEY}/update").json["update"]["status"],
             lambda now: now == status,
-            90,
         )
 
     assert pasted("/version$", 200) == {"status": "success", "version": "0.1"}

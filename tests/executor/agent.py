@@ -15,7 +15,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.executor.harness import AGENT
+from tests.executor.harness import AGENT, PATIENCE
+from tests.ports import free_port
 
 Json = dict[str, Any]
 
@@ -55,7 +56,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         gone = threading.Event()
         agent.opened(self.wfile.write, gone)
-        agent.send(agent.subscribed_event)
         if agent.acknowledges:
             for update in call["subscribe"]["unacknowledged_updates"]:
                 agent.acknowledge(update["status"])
@@ -108,14 +108,14 @@ class ScriptedAgent:
         self._gone: threading.Event | None = None
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
-        self.port = 0
+        # It comes back to the same one, which must not be somebody else's meanwhile.
+        self.port = free_port()
         self.start()
 
     # -- life --
 
     def start(self) -> None:
         self._server = _Server(self.port, self)
-        self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -179,9 +179,6 @@ class ScriptedAgent:
         }
         self.send({"type": "LAUNCH", "launch": {"task": task}})
 
-    def kill_task(self, task_id: str) -> None:
-        self.send({"type": "KILL", "kill": {"task_id": {"value": task_id}}})
-
     # -- in --
 
     def took(self, call: Json, headers: dict[str, str]) -> None:
@@ -196,11 +193,19 @@ class ScriptedAgent:
             if self._gone is not None:
                 self._gone.set()  # a second subscription silently ends the first
             self._write, self._gone = write, gone
+            # Before anything that the test has to say.
+            write(record(self.subscribed_event))
             self._changed.notify_all()
 
     def of(self, kind: str) -> list[Json]:
         with self._changed:
             return [c for c in self.calls if c["type"] == kind]
+
+    @property
+    def subscribed_at(self) -> list[float]:
+        """The moments of the SUBSCRIBE calls."""
+        with self._changed:
+            return [t for t, c in zip(self.times, self.calls, strict=True) if c["type"] == "SUBSCRIBE"]
 
     def states(self, task_id: str) -> list[str]:
         """The states that were reported of a task, by UPDATE or in SUBSCRIBE, each uuid once."""
@@ -225,7 +230,7 @@ class ScriptedAgent:
                 found += [u["status"] for u in call["subscribe"]["unacknowledged_updates"]]
         return found
 
-    def wait(self, holds: Callable[[], Any], timeout: float = 20.0) -> Any:
+    def wait(self, holds: Callable[[], Any], timeout: float = PATIENCE) -> Any:
         """Returns ``holds()`` once it is true; fails with what came in until then."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -239,7 +244,7 @@ class ScriptedAgent:
     def wait_subscribed(self, times: int = 1) -> None:
         self.wait(lambda: len(self.of("SUBSCRIBE")) >= times and self._write is not None)
 
-    def wait_states(self, task_id: str, states: list[str], timeout: float = 20.0) -> None:
+    def wait_states(self, task_id: str, states: list[str], timeout: float = PATIENCE) -> None:
         try:
             self.wait(lambda: self.states(task_id) == states, timeout)
         except AssertionError:

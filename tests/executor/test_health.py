@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import socket
 import sys
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from executor.health import HealthTracker, Verdict, http_check
 from executor.lifecycle import farewells
 from executor.task import HealthCheckConfig, HttpHealthChecker, HttpLifecycle, Lifecycle
 from tests.executor.harness import Bench, eventually, payload, process
+from tests.ports import free_port
 
 U, H, X = Verdict.UNDECIDED, Verdict.HEALTHY, Verdict.UNHEALTHY
 
@@ -78,18 +79,12 @@ def test_a_verdict_comes_in_time_and_for_a_reason(
         assert was_healthy or n < most
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 SERVER = """
 import http.server, os, sys
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         sick = os.path.exists('sick')
-        print('GET', self.path, flush=True)
+        with open('asked', 'a') as file: file.write('.')
         self.send_response(500 if sick else 200); self.end_headers(); self.wfile.write(b'OK')
     def do_POST(self):
         print('POST', self.path, flush=True)
@@ -106,7 +101,8 @@ def server(port: int, before: str = "") -> dict:
     return process(command.replace("{{", "{{&").replace("}}", "}}"))
 
 
-FAST = {"initial_interval_secs": 5, "interval_secs": 0.1, "timeout_secs": 5}
+# Often; but who has to answer may take long to start, and to answer.
+FAST = {"initial_interval_secs": 60, "interval_secs": 0.1, "timeout_secs": 30}
 
 
 def test_a_task_is_running_only_when_it_is_healthy_and_failed_when_no_more(bench: Bench) -> None:
@@ -169,13 +165,13 @@ def test_a_snoozed_task_is_not_checked(bench: Bench) -> None:
         payload("t1", server(port), document={"health_check_config": FAST}, ports={"health": port})
     )
     bench.wait("t1", "TASK_RUNNING")
+    asked = bench.sandbox("t1") / "asked"
     (bench.sandbox("t1") / ".healthchecksnooze").touch()
-    # A check may be under way; after it, no more come.
-    eventually(lambda: (n := bench.log("t1")) and (time.sleep(0.5) or n == bench.log("t1")))
+    before = asked.stat().st_size
+    time.sleep(1.0)
+    # One check may have been under way.
+    assert asked.stat().st_size <= before + 1
     (bench.sandbox("t1") / "sick").touch()
-    quiet = bench.log("t1")
-    time.sleep(0.5)
-    assert bench.log("t1") == quiet
     (bench.sandbox("t1") / ".healthchecksnooze").unlink()
     bench.wait("t1", "TASK_FAILED")
 
@@ -196,8 +192,8 @@ def test_an_http_answer_is_compared(
     port = free_port()
     bench.launch(payload("t1", server(port)))
     eventually(lambda: bench.states("t1")[-1:] == ["TASK_RUNNING"] and bench.log("t1") == "up\n")
-    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 5) is None)
-    said = http_check(checker, "127.0.0.1", port, 5)
+    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 30) is None)
+    said = http_check(checker, "127.0.0.1", port, 30)
     assert said == (trouble and f"GET /health on port {port}: {trouble}")
 
 
@@ -216,39 +212,52 @@ def lifecycle(**more: object) -> dict:
     return {"lifecycle": {"http": {"port": "http", **more}}}
 
 
-def test_a_kill_asks_by_http_first_and_stops_as_soon_as_the_task_has_gone(bench: Bench) -> None:
+@pytest.fixture
+def patient_farewells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tasks' servers answer, but on a busy machine not within a second."""
+    monkeypatch.setattr("executor.lifecycle._TIMEOUT", 30.0)
+
+
+def test_a_kill_asks_by_http_first_and_stops_as_soon_as_the_task_has_gone(
+    bench: Bench, patient_farewells: None
+) -> None:
     port = free_port()
     task = server(port, "LEAVES_AT=/abortabortabort")
-    bench.launch(
-        payload("t1", task, document=lifecycle(graceful_shutdown_wait_secs=1), ports={"http": port})
-    )
+    # It would be waited for at the second endpoint until long after this test's patience.
+    document = lifecycle(graceful_shutdown_wait_secs=1, shutdown_wait_secs=600)
+    bench.launch(payload("t1", task, document=document, ports={"http": port}))
     eventually(lambda: bench.states("t1")[-1:] == ["TASK_RUNNING"] and bench.log("t1") == "up\n")
-    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 5) is None)
+    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 30) is None)
     begun = time.monotonic()
     bench.executor.kill("t1")
     end = bench.wait("t1", "TASK_KILLED")
     asked = [line for line in bench.log("t1").splitlines() if line.startswith("POST")]
     assert asked == ["POST /quitquitquit", "POST /abortabortabort"]
-    assert 1.0 <= end["at"] - begun < 4.0
+    assert end["at"] - begun >= 1.0
 
 
 def test_an_endpoint_that_is_not_there_is_not_waited_for(bench: Bench) -> None:
+    document = lifecycle(graceful_shutdown_wait_secs=600, shutdown_wait_secs=600)
     bench.launch(
-        payload("t1", process("exec sleep 100"), document=lifecycle(), ports={"http": free_port()})
+        payload("t1", process("exec sleep 100"), document=document, ports={"http": free_port()})
     )
     bench.wait("t1", "TASK_RUNNING")
-    begun = time.monotonic()
     bench.executor.kill("t1")
-    assert bench.wait("t1", "TASK_KILLED")["at"] - begun < 4.0
+    bench.wait("t1", "TASK_KILLED")
 
 
-def test_a_short_time_is_shared_between_asking_and_signals(bench: Bench) -> None:
+def test_a_short_time_is_shared_between_asking_and_signals(
+    bench: Bench, patient_farewells: None
+) -> None:
     port = free_port()
+    bench.executor._environment = msgspec.structs.replace(bench.executor._environment, shutdown_grace=10)
     bench.launch(payload("t1", server(port), document=lifecycle(), ports={"http": port}))
     eventually(lambda: bench.states("t1")[-1:] == ["TASK_RUNNING"] and bench.log("t1") == "up\n")
-    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 5) is None)
+    eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 30) is None)
     begun = time.monotonic()
     bench.executor.shutdown("the agent asked the executor to shut down")
     end = bench.wait("t1", "TASK_KILLED")
-    assert 1.5 < end["at"] - begun < 4.5
+    # Of nine seconds the first half, and then there was time left for the signal to be heard.
+    assert end["at"] - begun > 4.4
+    assert end["data"]["processes"]["hello"]["last"] == "was ended by SIGTERM"
     assert "POST /quitquitquit" in bench.log("t1")

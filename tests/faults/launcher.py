@@ -90,7 +90,7 @@ def arm(fuse: Fuse) -> None:
     fuse.wrap(Scheduler, "handle", lambda core, event: (f"decision on {type(event).__name__}",))
     fuse.wrap(MesosDriver, "perform", "carrying out")
     fuse.wrap(Turn, "succeed", "answer of a future")
-    fuse.wrap(Listeners, "tell", lambda who, *_: ("publication",) if who.what == "events" else ())
+    fuse.wrap(Listeners, "tell", _publication)
     fuse.wrap(GuardedDriver, "_subscribe_once", "subscription")
     fuse.wrap(GuardedDriver, "on_subscribed", "SUBSCRIBED")
     fuse.wrap(CallSender, "_send", _types)

@@ -1,7 +1,7 @@
 """A client in a process of its own that measures: ``python -m tests.faults.probe URL PATH …``.
 
 It asks for the paths in turn, one request at a time on one connection, until its stdin ends; then it
-writes ``{path: [seconds, …]}``. Any answer but 200 ends it.
+writes ``{path: [seconds, …]}``. Its first line says that it is at work. Any answer but 200 ends it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def main(address: str, paths: list[str]) -> None:
             took[path].append(time.perf_counter() - began)
             if response.status != 200:
                 raise SystemExit(f"{path}: {response.status}")
+        if len(took[paths[0]]) == 1:
+            print("at work", flush=True)
         time.sleep(0.005)
     json.dump(took, sys.stdout)
 

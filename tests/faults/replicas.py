@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from kazoo.client import KazooClient
 
 from framework.core.messages import CreateJob, Write
 from framework.core.settings import Settings
@@ -21,10 +23,13 @@ from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from framework.replica import Replica
 from framework.service import SchedulerService
 from framework.storage import Storage, StoredEvent
-from tests.framework.mesos.peer import eventually
+from tests.framework.mesos import peer
+from tests.measured import Stopwatch
 
+# For what only has to come to pass.
+PATIENCE = 60.0
 QUICK = Timing(
-    answer_timeout=2.0, call_timeout=2.0, first_pause=0.02, longest_pause=0.1, settled_after=1.0
+    answer_timeout=10.0, call_timeout=10.0, first_pause=0.02, longest_pause=0.1, settled_after=1.0
 )
 
 
@@ -47,8 +52,10 @@ class GatedStorage(Storage):
         return published
 
 
-# Seconds. The short one is for tests that wait for its end: on a busy machine it might end by itself.
-SESSION, CALM_SESSION = 2.0, 10.0
+# Seconds. The short one is for tests that wait for its end; a shorter one would end by itself on a busy
+# machine. A leader's lease is renewed each sixth of its session, and holds for two thirds of it: what
+# happens within half a session does not wait for its end.
+SESSION, CALM_SESSION = 6.0, 10.0
 
 
 def create(name: str, instances: int = 1) -> CreateJob:
@@ -100,16 +107,24 @@ class Member:
         return sum(child.startswith("candidate-") for child in children)
 
     def submit(self, name: str, instances: int = 1) -> Any:
-        return self.replica.submit(create(name, instances)).result(20)
+        return self.replica.submit(create(name, instances)).result(PATIENCE)
 
     def end_session(self) -> None:
         """Has ZooKeeper end the session while the connection is fine, as when it was not heard of."""
-        from kazoo.client import KazooClient
-
-        other = KazooClient(hosts=self._zookeeper, client_id=self.election.client.client_id)
-        other.start(timeout=10)
-        other.stop()
-        other.close()
+        session = self.election.client.client_id
+        watcher = KazooClient(hosts=self._zookeeper)
+        watcher.start(timeout=PATIENCE)
+        try:
+            mine = f"-{session[0] & (2**64 - 1):x}-"
+            # The member may come back, and so cut the other's connection, before that has said a word.
+            while any(mine in child for child in watcher.get_children(self._path)):
+                other = KazooClient(hosts=self._zookeeper, client_id=session)
+                other.start(timeout=PATIENCE)
+                other.stop()
+                other.close()
+        finally:
+            watcher.stop()
+            watcher.close()
 
     def close(self) -> None:
         self.storage.gate.set()
@@ -121,8 +136,28 @@ def fresh_path() -> str:
     return f"/tests/{uuid.uuid4().hex}"
 
 
-def took(condition: Any, timeout: float) -> float:
-    """Returns after how many seconds ``condition()`` holds."""
-    began = time.monotonic()
-    eventually(condition, timeout)
-    return time.monotonic() - began
+def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
+    """Waits until ``condition()`` gives something true, and returns it."""
+    return peer.eventually(condition, timeout)
+
+
+def took(condition: Callable[[], Any]) -> float:
+    """Returns after how many seconds ``condition()`` holds, as far as this machine had time for them."""
+    watch = Stopwatch()
+    eventually(condition)
+    return watch.own
+
+
+def lasted(condition: Callable[[], Any]) -> float:
+    """Returns for how many seconds ``condition()`` has certainly held, until it holds no more.
+
+    Who asks may be held up himself: it counts until when he began to ask and was told yes.
+    """
+    began = seen = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        if not condition():
+            return seen - began
+        seen = asked
+        assert seen - began < PATIENCE, f"it has not ended for {PATIENCE} s"
+        time.sleep(0.005)

@@ -208,6 +208,7 @@ def test_a_daemon_that_is_away_for_long(
         check_swept(client, task_id)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("grace", [1, 3])
 def test_a_deaf_task_gets_sigkill_when_its_grace_is_over(
     proxy: FaultyProxy, bench: Bench, image: str, grace: int, measured: Measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -19,13 +20,22 @@ from framework.mesos.masters import ZooKeeperUrl
 from framework.model.errors import Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import Fenced, Storage, StorageUnavailable
-from tests.faults.replicas import CALM_SESSION, SESSION, Member, create, fresh_path, took
+from tests.faults.replicas import (
+    CALM_SESSION,
+    PATIENCE,
+    SESSION,
+    Member,
+    create,
+    eventually,
+    fresh_path,
+    lasted,
+    took,
+)
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
-from tests.framework.mesos.peer import eventually
-from tests.measured import Measured
+from tests.measured import Measured, Stopwatch
 from tests.postgres import Postgres
-from tests.zookeeper import LONGEST_SESSION, PATIENCE, ZooKeeper
+from tests.zookeeper import Way, ZooKeeper
 
 
 class MakeMember(Protocol):
@@ -57,6 +67,14 @@ def makes(zookeeper: str, cluster: Cluster, tmp_path: Path, usual: float) -> Ite
 def member(zookeeper_address: str, cluster: Cluster, tmp_path: Path) -> Iterator[MakeMember]:
     """Makes replicas that share a state and a ZooKeeper that nothing happens to."""
     yield from makes(zookeeper_address, cluster, tmp_path, CALM_SESSION)
+
+
+@pytest.fixture
+def way(zookeeper_address: str) -> Iterator[Way]:
+    """A way of the test's own to the ZooKeeper that nothing happens to."""
+    way = Way(int(zookeeper_address.rpartition(":")[2]))
+    yield way
+    way.close()
 
 
 @pytest.fixture
@@ -111,14 +129,16 @@ def test_one_leads_the_other_stands_by_and_follows_at_once(member: MakeMember, c
     with pytest.raises(Unavailable, match="http://one:1 leads"):
         second.submit("refused")
     first.replica.stop()
-    assert took(lambda: second.ready, 5) < 2
+    # It has left its place: nobody waits for the end of its session.
+    assert second.candidates() == 1
+    assert took(lambda: second.ready) < CALM_SESSION / 2
     assert second.replica.status().epoch == 2
     assert second.replica.leader == "http://two:2"
     # The same framework, the same tasks: adopted, and in its hands.
     assert cluster.calls("TEARDOWN") == []
     assert len(cluster.launched) == len(cluster.running) == 3
     key = JobKey("devcluster", "www-data", "prod", "hello")
-    second.replica.submit(KillTasks(at=0.0, key=key, instances=None)).result(10)
+    second.replica.submit(KillTasks(at=0.0, key=key, instances=None)).result(PATIENCE)
     eventually(lambda: not cluster.running)
 
 
@@ -130,14 +150,14 @@ def test_leading_again_in_the_same_process(member: MakeMember, cluster: Cluster)
         assert leader.ready
         eventually(lambda: first.candidates() == 2)
         leader.election.resign(rest=0.2)
-        assert took(lambda other=other: other.ready, 5) < 2
+        assert took(lambda other=other: other.ready) < CALM_SESSION / 2
         eventually(lambda leader=leader, other=other: leader.replica.leader == other.replica.url)
-        assert not leader.replica.serves
+        eventually(lambda leader=leader: not leader.replica.serves)
         assert leader.replica.terms == before
         other.submit(f"by-{other.replica.url[-1]}-{before}")
     assert second.replica.status().epoch == 4
     # What one wrote the others have read: nothing was lost on the way.
-    listed = second.replica.query(lambda core: core.list_jobs("devcluster", "www-data")).result(5)
+    listed = second.replica.query(lambda core: core.list_jobs("devcluster", "www-data")).result(PATIENCE)
     assert len(listed) == 4
 
 
@@ -148,8 +168,8 @@ def test_a_session_that_zookeeper_ends_is_noticed_and_another_leads(
     first.submit("hello", 2)
     eventually(lambda: len(cluster.running) == 2)
     first.end_session()
-    assert took(lambda: not first.replica.leads, 5) <= SESSION
-    assert took(lambda: second.ready, 5) < 2
+    assert lasted(lambda: first.replica.leads) < CALM_SESSION / 2
+    eventually(lambda: second.ready)
     # It stands again, behind the other.
     eventually(lambda: first.replica.leader == "http://two:2")
     assert len(cluster.launched) == 2
@@ -170,7 +190,7 @@ def test_a_state_that_cannot_be_read_is_left_to_the_others(
         eventually(lambda: "cannot lead" in (broken.replica.failure or ""))
         healthy.replica.start()
         eventually(lambda: healthy.ready)
-        assert broken.replica.leader == "http://two:2"
+        eventually(lambda: broken.replica.leader == "http://two:2")
     finally:
         broken.close()
         healthy.close()
@@ -209,27 +229,30 @@ def test_a_commit_held_up_until_another_leads_is_refused(
     """What a SIGSTOP between a decision and its commit would do, at the worst of all moments."""
     chance = random.Random(seed)
     first, second = pair(member)
-    for number in range(chance.randrange(3)):
-        first.submit(f"before-{number}", 1 + chance.randrange(3))
+    before = [1 + chance.randrange(3) for _ in range(chance.randrange(3))]
+    for number, instances in enumerate(before):
+        first.submit(f"before-{number}", instances)
+    # All that comes of them is stored: the next commit is that of what follows, and no other.
+    eventually(lambda: len(cluster.acknowledged) == sum(before))
     first.storage.gate.clear()
     promise = first.replica.submit(create("held"))
-    assert first.storage.waits.wait(10)
+    assert first.storage.waits.wait(PATIENCE)
     first.end_session()
     eventually(lambda: second.ready)
     second.submit("after", 1 + chance.randrange(3))
     epoch = second.replica.status().epoch
-    before = len(first.storage.committed)
+    commits = len(first.storage.committed)
     time.sleep(chance.random() * 0.2)
     first.storage.gate.set()
     with pytest.raises(Fenced):
-        promise.result(20)
+        promise.result(PATIENCE)
     # No write of the former epoch has got in since; those of the new one go on.
-    assert first.storage.committed[before:] == []
+    assert first.storage.committed[commits:] == []
     assert second.submit("later") is None
     assert second.replica.status().epoch == epoch
-    names = second.replica.query(lambda core: core.list_jobs("devcluster", "www-data")).result(5)
+    names = second.replica.query(lambda core: core.list_jobs("devcluster", "www-data")).result(PATIENCE)
     assert "held" not in {key.name for key in names}
-    wanted = second.replica.query(lambda core: core.counts()).result(5)
+    wanted = second.replica.query(lambda core: core.counts()).result(PATIENCE)
     eventually(lambda: len(cluster.running) == sum(wanted.tasks.values()))
     assert len(cluster.launched) == len(set(cluster.launched))
 
@@ -244,19 +267,26 @@ def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
         epoch = stopped.claim_epoch()
         stopped.load()
         heir.load()
-        began, claimed = time.monotonic(), 0
+        watch, claimed = Stopwatch(), 0
+
+        def claim() -> bool:
+            nonlocal claimed
+            # A server that is busy may be late, and whoever is elected tries again.
+            with contextlib.suppress(StorageUnavailable):
+                claimed = heir.claim_epoch()
+            return bool(claimed)
 
         def commit() -> None:
-            nonlocal claimed
             with stopped._database.transaction() as connection:
                 stopped._fence(connection, epoch)
                 # Here it stops. The other one would be elected after six seconds.
-                claimed = heir.claim_epoch()
+                eventually(claim)
 
         with pytest.raises(StorageUnavailable):
             commit()
         assert claimed == epoch + 1
-        assert 3 < time.monotonic() - began < SESSION_SECONDS
+        assert watch.passed > 3
+        assert watch.own < SESSION_SECONDS
         with pytest.raises(Fenced):
             stopped.commit((), epoch)
     finally:
@@ -267,28 +297,33 @@ def test_a_leader_stopped_inside_its_transaction_does_not_keep_the_state(
 # -- F11: ZooKeeper goes away ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unanswered", [0, 1])
 def test_a_short_absence_suspends_and_nothing_more(
-    exposed: MakeMember, own_zookeeper: ZooKeeper, cluster: Cluster
+    way: Way, cluster: Cluster, tmp_path: Path, unanswered: int
 ) -> None:
-    # Much longer than a Java machine takes to start on a busy machine: what ZooKeeper has forgotten, or
-    # the replica has to give up for want of time, is another test's.
-    first = exposed("one:1", LONGEST_SESSION)
-    eventually(lambda: first.ready)
-    first.submit("hello", 2)
-    eventually(lambda: len(cluster.acknowledged) == 2)
-    own_zookeeper.kill()
-    # At once, not when its time is up: nothing is promised, launched or acknowledged.
-    assert took(lambda: not first.replica.leads, 30) < LONGEST_SESSION / 10
-    with pytest.raises(Unavailable, match="ZooKeeper"):
-        first.submit("refused")
-    cluster.update(cluster.launched[0], "TASK_FAILED")
-    assert first.replica.serves
-    own_zookeeper.start()
-    eventually(lambda: first.ready, PATIENCE)
-    # The same term, and what was told meanwhile is heard now: acknowledged, and the task replaced.
-    assert (first.replica.terms, first.replica.status().epoch) == (1, 1)
-    eventually(lambda: len(cluster.launched) == 3)
-    assert len(cluster.acknowledged) >= 3
+    """``unanswered``: the first connection afterwards meets a ZooKeeper that is just starting."""
+    first = Member("one:1", way.address, fresh_path(), tmp_path / "state.db", cluster.address)
+    try:
+        first.replica.start()
+        eventually(lambda: first.ready)
+        first.submit("hello", 2)
+        eventually(lambda: len(cluster.acknowledged) == 2)
+        way.cut()
+        # At once, not when its time is up: nothing is promised, launched or acknowledged.
+        assert lasted(lambda: first.replica.leads) < CALM_SESSION / 2
+        with pytest.raises(Unavailable, match="ZooKeeper"):
+            first.submit("refused")
+        cluster.update(cluster.launched[0], "TASK_FAILED")
+        assert first.replica.serves
+        way.restore(unanswered)
+        eventually(lambda: first.ready)
+        assert way.unanswered == 0
+        # The same term, and what was told meanwhile is heard now: acknowledged, and the task replaced.
+        assert (first.replica.terms, first.replica.status().epoch) == (1, 1)
+        eventually(lambda: len(cluster.launched) == 3)
+        assert len(cluster.acknowledged) >= 3
+    finally:
+        first.close()
 
 
 def test_nothing_is_done_while_it_is_suspended(
@@ -299,16 +334,16 @@ def test_nothing_is_done_while_it_is_suspended(
     first.submit("hello", 1)
     eventually(lambda: len(cluster.acknowledged) == 1)
     own_zookeeper.freeze()  # not even a closed connection tells
-    assert took(lambda: not first.replica.leads, 5) <= SESSION
+    assert lasted(lambda: first.replica.leads) <= SESSION
     commits = len(first.storage.committed)
     cluster.update(cluster.launched[0], "TASK_FAILED")
     # Until it steps down, which is the end of its time.
-    assert took(lambda: not first.replica.serves, 10) <= SESSION + 1
+    assert took(lambda: not first.replica.serves) <= SESSION + 1
     assert len(first.storage.committed) == commits
     assert len(cluster.acknowledged) == 1
     assert "ZooKeeper" in first.replica.status().problems[0]
     own_zookeeper.thaw()
-    eventually(lambda: first.ready, PATIENCE)
+    eventually(lambda: first.ready)
     assert first.replica.status().epoch >= 2
     eventually(lambda: len(cluster.launched) == 2)
     assert cluster.calls("TEARDOWN") == []
@@ -324,19 +359,23 @@ def test_zookeeper_dies_the_leader_steps_down_in_time_and_one_leads_again(
     eventually(lambda: len(cluster.running) == 3)
     time.sleep(chance.random())
     own_zookeeper.kill()
-    gone = time.monotonic()
-    eventually(lambda: not any(one.replica.leads for one in members))
-    suspended = time.monotonic() - gone
-    eventually(lambda: not any(one.replica.serves for one in members), 10)
-    stepped_down = time.monotonic() - gone
-    assert suspended < 1
-    assert stepped_down <= SESSION + 0.5
-    assert all("ZooKeeper" in one.replica.status().problems[0] for one in members)
+    gone = Stopwatch()
+    suspended = lasted(lambda: any(one.replica.leads for one in members))
+    eventually(lambda: not any(one.replica.serves for one in members))
+    gone.stop()
+    # By what it hears: the lease would hold for longer.
+    assert suspended < SESSION / 2
+    assert gone.own <= SESSION + 0.5
+    for one in members:
+        eventually(lambda one=one: "ZooKeeper" in (one.replica.problem or ""))
+        assert "ZooKeeper" in one.replica.status().problems[0]
     own_zookeeper.start()
-    back = took(lambda: any(one.ready for one in members), PATIENCE)
+    back = Stopwatch()
+    eventually(lambda: any(one.ready for one in members))
+    back.stop()
     measured("F11 ZooKeeper dies: suspended after, s", suspended)
-    measured("F11 ZooKeeper dies: stepped down after, sessions", stepped_down / SESSION)
-    measured("F11 ZooKeeper is back: one leads after, s", back)
+    measured("F11 ZooKeeper dies: stepped down after, sessions", gone.passed / SESSION)
+    measured("F11 ZooKeeper is back: one leads after, s", back.passed)
     assert sum(one.replica.leads for one in members) == 1
     assert len(cluster.launched) == len(cluster.running) == 3
 
@@ -349,7 +388,7 @@ def test_a_zookeeper_that_comes_later(
     eventually(lambda: "ZooKeeper" in (first.replica.problem or ""))
     assert not first.replica.status().ready
     own_zookeeper.start()
-    eventually(lambda: first.ready, PATIENCE)
+    eventually(lambda: first.ready)
 
 
 # -- the places in ZooKeeper -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from framework.storage import Storage
+from framework.storage import Storage, StorageUnavailable
 from tests.e2e.harness import (
     ROOT,
     Client,
@@ -55,6 +56,13 @@ def stored_id(directory: Path) -> str | None:
         return storage.load().framework_id
     finally:
         storage.close()
+
+
+def stored_id_now(directory: Path) -> str | None:
+    """None also while somebody else writes."""
+    with contextlib.suppress(StorageUnavailable):
+        return stored_id(directory)
+    return None
 
 
 def attempts(client: Client) -> float:
@@ -123,9 +131,9 @@ def go_on_as_a_new_framework(directory: Path, mesos: Server, name: str, options:
     command += [f"--state={directory / 'state.db'}", f"--executor-command={executor}", "--new-framework"]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as operator:
         (new,) = eventually(lambda: frameworks(mesos, name), bool)
-        eventually(lambda: stored_id(directory), lambda stored: stored == new)
+        eventually(lambda: stored_id_now(directory), lambda stored: stored == new)
         operator.send_signal(signal.SIGTERM)
-        assert operator.wait(20) == 0
+        assert operator.wait(60) == 0
     with gateway(directory, *options) as third:
         client = Client(third.address)
         eventually(lambda: client.call("GET", "/health").status, lambda status: status == 200)

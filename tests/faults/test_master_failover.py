@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,17 +26,18 @@ from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from framework.service import SchedulerService
 from framework.storage import Storage
 from tests.e2e.harness import Client, eventually, gateway, key_of, local_mesos, service
+from tests.faults.replicas import eventually as soon
 from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
-from tests.framework.mesos.peer import Request
-from tests.framework.mesos.peer import eventually as soon
-from tests.measured import Measured
+from tests.framework.mesos.peer import Connection, Request
+from tests.measured import Measured, Stopwatch
 
 MINUTE = 2.0
 SECOND = MINUTE / 60
 REAL = Timing()
 SCALED = Timing(
-    answer_timeout=REAL.answer_timeout * SECOND,
+    # Thirty virtual seconds, not ten: the masters are threads of this process, which may be late.
+    answer_timeout=1.0,
     call_timeout=2.0,
     first_pause=REAL.first_pause * SECOND,
     longest_pause=REAL.longest_pause * SECOND,
@@ -59,14 +59,15 @@ class Leader(Cluster):
         self.hung = threading.Event()
         self.elsewhere: str | None = None
         self._ended = threading.Event()
+        self._subscriber: Connection | None = None
         super().__init__()
         self.heartbeat = 15 * SECOND
         if tasks is not None:
             # The agents are the same, whoever leads.
             self.running, self.launched, self.killed = tasks.running, tasks.launched, tasks.killed
             self.pending, self.acknowledged = tasks.pending, tasks.acknowledged
-        lead, call = self.subscribe, self.call
-        self.subscribe = lambda request: self._turn_away(request) or lead(request)
+        self._welcome, call = self.subscribe, self.call
+        self.subscribe = lambda request: self._turn_away(request) or self._lead(request)
         self.call = lambda request: self._turn_away(request) or call(request)
         self._beat = threading.Thread(target=self._heartbeats, daemon=True)
         self._beat.start()
@@ -81,11 +82,18 @@ class Leader(Cluster):
             request.connection.reply("307 Temporary Redirect", "", location)
         return self.elsewhere is not None
 
+    def _lead(self, request: Request) -> bool:
+        self._subscriber = None
+        self._welcome(request)
+        self._subscriber = request.connection
+        return True
+
     def _heartbeats(self) -> None:
         while not self._ended.wait(self.heartbeat):
-            if not self.hung.is_set() and self.elsewhere is None and self.subscriptions:
+            subscriber = self._subscriber  # once it has been welcomed: nothing comes before that
+            if not self.hung.is_set() and self.elsewhere is None and subscriber is not None:
                 with contextlib.suppress(OSError):
-                    self.stream.event({"type": "HEARTBEAT"})
+                    subscriber.event({"type": "HEARTBEAT"})
 
     def step_down(self, elsewhere: str) -> None:
         """Ends the stream; from now on says who leads: ``host:port``, or "" for nobody."""
@@ -166,7 +174,7 @@ class Field:
         before = len(old.subscriptions)
         old.hung.set()
         # It is noticed by the silence alone; a new subscription is tried, and hangs as well.
-        soon(lambda: len(old.subscriptions) > before, BOUND)
+        soon(lambda: len(old.subscriptions) > before)
         old.hung.clear()
 
 
@@ -187,23 +195,22 @@ def test_whatever_the_masters_do_the_framework_is_the_same(
     chance = random.Random(seed)
     random.seed(seed)
     soon(lambda: field.service.status().ready)
-    field.service.submit(CreateJob(at=0.0, user="me", spec=SPEC)).result(10)
-    soon(lambda: len(field.first.running) == 3 and not field.first.pending)
+    field.service.submit(CreateJob(at=0.0, user="me", spec=SPEC)).result(60)
+    soon(lambda: len(field.first.acknowledged) == 3 and not field.first.pending)
     running = set(field.first.running)
     for fault in [*FAULTS, *chance.choices(FAULTS, k=2)]:
         before = sum(len(m.subscriptions) for m in field.masters)
         registered = field.service.status().mesos["event:SUBSCRIBED"]
         getattr(field, fault)()
-        began = time.monotonic()
+        watch = Stopwatch()
         soon(
             lambda seen=registered: (
                 field.service.status().ready and field.service.status().mesos["event:SUBSCRIBED"] > seen
-            ),
-            10,
+            )
         )
-        took = time.monotonic() - began
-        measured(f"F3 {fault}: subscribed again after, virtual s", took / SECOND)
-        assert took <= BOUND, f"{fault}: {took / SECOND:.0f} virtual seconds"
+        watch.stop()
+        measured(f"F3 {fault}: subscribed again after, virtual s", watch.passed / SECOND)
+        assert watch.own <= BOUND, f"{fault}: {watch.own / SECOND:.0f} virtual seconds"
         check_subscriptions(field, before, fault)
         assert set(field.first.running) == running, fault
     assert len(field.first.launched) == 3
@@ -216,15 +223,18 @@ def check_subscriptions(field: Field, before: int, fault: str) -> None:
     every = sorted((r for m in field.masters for r in m.subscriptions), key=lambda r: r.at)
     known_as = {r.json.get("framework_id", {}).get("value") for r in every[before:]}
     assert known_as == {Cluster.framework_id}, fault
-    leader, last = field.leader, field.leader.subscriptions[-1]
+    leader = field.leader
 
-    def asked() -> list[Any]:
-        calls = [r for r in leader.requests if r.kind == "RECONCILE" and r.at > last.at]
+    def asked() -> list[int]:
+        since = leader.subscriptions[-1].at
+        calls = [r for r in leader.requests if r.kind == "RECONCILE" and r.at > since]
         return [len(call.json["reconcile"]["tasks"]) for call in calls]
 
-    soon(lambda: len(asked()) >= 2)
+    def answered() -> bool:
+        return field.service.query(lambda core: core.counts().unanswered).result(60) == 0
+
     # All three by name, and whatever else there is; all was answered, so nothing is asked again.
-    soon(lambda: field.service.query(lambda core: core.counts().unanswered).result(5) == 0)
+    soon(lambda: len(asked()) >= 2 and answered())
     assert asked() == [3, 0], fault
 
 
@@ -244,6 +254,7 @@ def signalled(tmp_path: Path) -> Iterator[Callable[[int], None]]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_real_master_that_is_stopped_and_goes_on(
     tmp_path: Path, signalled: Callable[..., None], measured: Measured

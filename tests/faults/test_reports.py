@@ -168,13 +168,13 @@ def test_a_hundred_duplicates_through_the_whole_service(cluster: Cluster, tmp_pa
         key = JobKey("devcluster", "www-data", "prod", "hello")
         config = TaskConfig(resources=Resources(0.1, 16, 16), executor_data="{}", service=True)
         service.submit(CreateJob(at=0.0, user="me", spec=JobSpec(key, 1, config))).result(10)
-        eventually(lambda: cluster.running and not cluster.pending)
+        eventually(lambda: cluster.acknowledged and not cluster.pending)
         (task_id,) = cluster.running
         acknowledged = len(cluster.acknowledged)
         events = len(service.events_after(0))
         for _ in range(100):
             cluster.update(task_id, "TASK_RUNNING")
-        eventually(lambda: len(cluster.acknowledged) == acknowledged + 100, 20)
+        eventually(lambda: len(cluster.acknowledged) == acknowledged + 100, 60)
         assert len(service.events_after(0)) == events
         task = service.query(lambda core: core.get_job(key)).result(10).instances[0].task
         assert [str(event.state) for event in task.events] == ["PENDING", "ASSIGNED", "RUNNING"]

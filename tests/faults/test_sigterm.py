@@ -17,7 +17,7 @@ from framework.model.tasks import TaskState
 from framework.storage import Storage
 from tests.e2e.harness import Client, Server, eventually, gateway, key_of, local_mesos, service
 from tests.faults.seeds import seeded
-from tests.measured import Measured
+from tests.measured import Measured, Stopwatch
 
 RESOURCES = "--resources=cpus:32;mem:16384;disk:16384;ports:[31000-31009]"
 REQUESTS, LAUNCHES = 100, 20
@@ -38,7 +38,7 @@ def send(server: Server, name: str, instances: int = 1) -> socket.socket:
     head = (
         f"PUT /alpha/jobs/{key_of(name)} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection = socket.create_connection((host, int(port)), timeout=120)
     connection.sendall(head.encode() + body)
     return connection
 
@@ -74,6 +74,8 @@ def unfinished(directory: Path) -> int:
         storage.close()
 
 
+# What is in flight has six seconds to end; beside other tests a hundred requests may take longer.
+@pytest.mark.alone
 @pytest.mark.slow
 @seeded(2, 20)
 def test_everything_in_flight_ends_in_order(
@@ -90,22 +92,23 @@ def test_everything_in_flight_ends_in_order(
         # The launches are promised, and have hardly begun.
         assert status_of(launches) == 201
         time.sleep(chance.uniform(0, 0.1))
-        waiting = REQUESTS - len(select.select(sent.values(), [], [], 0.0)[0])
+        while not (waiting := len(sent) - len(select.select(sent.values(), [], [], 0.0)[0])):
+            # All are answered, for this process was held up: then there are more.
+            sent |= {f"r{n}": send(first, f"r{n}") for n in range(len(sent), len(sent) + REQUESTS)}
         first.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
+        watch = Stopwatch()
         statuses = {job: status_of(connection) for job, connection in sent.items()}
-        code = first.process.wait(30)
-        took = time.monotonic() - began
+        code = first.process.wait(60)
+        watch.stop()
     created = [job for job, status in statuses.items() if status == 201]
     launching = unfinished(tmp_path)
     measured("F13 requests in flight", waiting)
     measured("F13 launches in flight", launching)
     measured("F13 of the requests, answered with 201 and kept", len(created))
-    measured("F13 ended after, s", took)
-    assert waiting > 0
+    measured("F13 ended after, s", watch.passed)
     assert launching > 0
     assert code == 0, first.log.read_text()[-3000:]
-    assert took <= DRAINED_SECS
+    assert watch.own <= DRAINED_SECS
     assert set(statuses.values()) <= {201, 503}
     assert "Traceback" not in first.log.read_text()
     wanted = LAUNCHES + len(created)

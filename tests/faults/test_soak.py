@@ -148,7 +148,8 @@ def test_a_gateway_keeps_nothing_of_jobs_that_come_and_go(tmp_path: Path, measur
     resources = "--resources=cpus:4;mem:1024;disk:1024;ports:[31000-31009]"
     with (
         local_mesos(tmp_path, "--agents=1", resources) as mesos,
-        gateway(tmp_path, f"--master={mesos.address}", "--log-level=warning") as server,
+        # A pool makes its threads when it needs them, which may be late.
+        gateway(tmp_path, f"--master={mesos.address}", "--log-level=warning", "--parallel=1") as server,
     ):
         client, pid = Client(server.address), server.process.pid
         # Of each job a hundred ended tasks are kept.

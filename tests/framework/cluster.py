@@ -31,13 +31,15 @@ class Cluster(Master):
         self.subscribe = self._on_subscribe
         self.call = self._on_call
 
-    @property
-    def offers_out(self) -> int:
-        return len(self._offered)
-
     def instances(self) -> list[str]:
         """The names of the running tasks, one for each instance that runs."""
-        return sorted(info["labels"]["labels"][1]["value"] for info in self.running.values())
+        with self._lock:
+            return sorted(info["labels"]["labels"][1]["value"] for info in self.running.values())
+
+    def names(self) -> set[str]:
+        """The names of the jobs that have a running task."""
+        with self._lock:
+            return {info["name"].rpartition("/")[2] for info in self.running.values()}
 
     def _on_subscribe(self, request: Request) -> bool:
         with self._lock:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -34,9 +36,16 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "framework", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # it has ended, unless the test fails
 
 
 def remember(state: Path, framework_id: str) -> None:
@@ -46,10 +55,11 @@ def remember(state: Path, framework_id: str) -> None:
 
 
 def remembered(state: Path) -> str | None:
-    storage = Storage(str(state))
-    framework_id = storage.load().framework_id
-    storage.close()
-    return framework_id
+    """Not as a storage: to open one takes the lock that a commit of the process may hold for long."""
+    connection = sqlite3.connect(state)
+    found: str | None = connection.execute("select framework_id from scheduler_leader").fetchone()[0]
+    connection.close()
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -59,7 +69,7 @@ def test_serves_until_it_is_told_to_stop(cluster: Cluster, state: Path, number: 
         eventually(lambda: cluster.subscriptions)
         eventually(lambda: remembered(state))
         process.send_signal(number)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     info = cluster.subscriptions[0].json["subscribe"]["framework_info"]
     assert (info["role"], info["name"], info["user"]) == ("gw", "mine", "nobody")
@@ -78,7 +88,7 @@ def test_teardown_ends_the_framework_and_forgets_it(cluster: Cluster, state: Pat
 
     cluster.call = lambda request: request.kind == "TEARDOWN" and end(request)
     with start("--master", cluster.address, "--state", str(state), "--teardown") as process:
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert len(cluster.calls("TEARDOWN")) == 1
     assert remembered(state) is None
@@ -104,14 +114,14 @@ def test_a_removed_framework_stays_fatal_until_an_operator_begins_anew(
         assert process.stderr is not None
         assert any("Mesos has removed framework gone-0000" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)  # it is still there to be asked: no crash loop
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(cluster.subscriptions) == 1
     assert remembered(state) == "gone-0000"
     with start(*options, "--new-framework") as process:
         eventually(lambda: remembered(state) == cluster.framework_id)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert len(cluster.subscriptions) == 2
 
 
@@ -131,7 +141,7 @@ def test_a_removed_framework_stays_fatal_until_an_operator_begins_anew(
 def test_options_that_cannot_be(state: Path, options: list[str], code: int, words: str) -> None:
     given = ["--master", "127.0.0.1:1", "--state", str(state), *options]
     with start(*given) as process:
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert words in said
     assert "Traceback" not in said
@@ -148,5 +158,5 @@ def test_it_runs_what_the_state_says(cluster: Cluster, state: Path) -> None:
     with start(*options) as process:
         eventually(lambda: cluster.instances() == ["0"])
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0

@@ -22,8 +22,8 @@ from framework.replica import Replica
 from framework.service import SchedulerService
 from framework.storage import Storage
 from tests.framework.cluster import Cluster
-from tests.framework.mesos.peer import eventually
-from tests.framework.test_service import KEY, QUICK, create
+from tests.framework.mesos.peer import QUICK, eventually
+from tests.framework.service.world import KEY, create
 
 REPORT = TaskReport(sandbox="/w/slaves/a-1/frameworks/f/executors/e-7/runs/r/tasks/t")
 
@@ -90,7 +90,7 @@ class Rig:
 
     def task_id(self, state: TaskState) -> str:
         def found() -> str | None:
-            view = self.replica.query(lambda core: core.get_job(KEY)).result(10)
+            view = self.replica.query(lambda core: core.get_job(KEY)).result(30)
             task = view.instances[0].task
             return task.task_id if task.state is state else None
 
@@ -131,7 +131,7 @@ def test_messages_reach_the_executor_of_a_task_from_whoever_leads(rig: Rig) -> N
     rig.lead()
     with pytest.raises(NotFound, match="there is no task t"):
         rig.replica.send_message("t", b"nobody has it")
-    rig.replica.submit(create()).result(10)
+    rig.replica.submit(create()).result(30)
     task_id = rig.task_id(TaskState.RUNNING)
     with pytest.raises(Unavailable, match="does not run yet"):
         rig.replica.send_message(task_id, b"its executor is not known yet")

@@ -7,7 +7,6 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from executor.task import DiskMount, Node
 from framework.core.messages import CreateJob, KillTasks
 from framework.local.launcher import LocalMesos
 from framework.local.options import DISK_PATH
-from framework.mesos.driver import FrameworkSettings, MesosDriver
+from framework.mesos.executors import ExecutorSettings
 from framework.model.errors import NotFound
 from framework.model.jobs import Constraint, JobSpec, Resources, TaskConfig
 from framework.model.tasks import Task, TaskState
 from framework.remote import CommandFailed, Remote
 from framework.service import SchedulerService
-from framework.storage import Storage
-from tests.framework.test_service_local import DOCUMENT, EXECUTOR, all_in, key
+from tests.framework.test_service_local import DOCUMENT, EXECUTOR, all_in, key, service
 
 AGENTS = 2
 
@@ -43,24 +41,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state") / "state.db"
 
 
-@contextmanager
-def service(mesos: LocalMesos, state: Path, name: str = "mesos-gateway") -> Iterator[SchedulerService]:
+def executor(mesos: LocalMesos, name: str = "mesos-gateway") -> ExecutorSettings:
     """``name`` goes into the executor's id, as anything does that another release changes."""
-    disk_path = str(mesos.work_dir / DISK_PATH)
-    settings = msgspec.structs.replace(EXECUTOR, disk_path=disk_path, name=name)
-
-    def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
-        assert mesos.address is not None
-        return MesosDriver(mesos.address, FrameworkSettings(), settings, sink, framework_id=framework_id)
-
-    storage = Storage(str(state))
-    scheduler = SchedulerService(storage, make_driver)
-    try:
-        scheduler.start()
-        yield scheduler
-    finally:
-        scheduler.stop()
-        storage.close()
+    return msgspec.structs.replace(EXECUTOR, disk_path=str(mesos.work_dir / DISK_PATH), name=name)
 
 
 def nodes(name: str, instances: int, disks: int) -> JobSpec:
@@ -86,7 +69,7 @@ def end(scheduler: SchedulerService, spec: JobSpec) -> None:
 
 
 def agents(mesos: LocalMesos) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(f"http://{mesos.address}/slaves", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{mesos.address}/slaves", timeout=30) as answer:
         found: list[dict[str, Any]] = json.load(answer)["slaves"]
     return found
 
@@ -95,7 +78,7 @@ def test_commands_run_beside_tasks_also_after_the_gateway_was_replaced(
     mesos: LocalMesos, state: Path
 ) -> None:
     spec = nodes("commands", AGENTS, 0)
-    with service(mesos, state) as scheduler:
+    with service(mesos, state, executor(mesos)) as scheduler:
         tasks = start(scheduler, spec)
         remote = Remote(scheduler)
 
@@ -117,7 +100,7 @@ def test_commands_run_beside_tasks_also_after_the_gateway_was_replaced(
         with pytest.raises(CommandFailed, match="sleep"):
             remote.run(tasks[0].task_id, ["sleep", "100"], timeout=0.5)
     # Another release of the gateway, whose new tasks would get another executor.
-    with service(mesos, state, name="mesos-gateway-next") as scheduler:
+    with service(mesos, state, executor(mesos, "mesos-gateway-next")) as scheduler:
         remote = Remote(scheduler)
         digest = remote.run(tasks[1].task_id, ["sha256sum"], b"x" * 1_000_000).stdout.split()[0]
         assert digest.decode() == hashlib.sha256(b"x" * 1_000_000).hexdigest()
@@ -129,7 +112,7 @@ def test_commands_run_beside_tasks_also_after_the_gateway_was_replaced(
 def test_tasks_have_disks_of_their_own(mesos: LocalMesos, state: Path) -> None:
     """Two tasks with both disks of an agent: one on each, and no disk of one is the other's."""
     spec = nodes("disks", AGENTS, 2)
-    with service(mesos, state) as scheduler:
+    with service(mesos, state, executor(mesos)) as scheduler:
         tasks = start(scheduler, spec)
         remote = Remote(scheduler)
         assert {task.disks for task in tasks} == {("disk1", "disk2")}

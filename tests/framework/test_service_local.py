@@ -44,10 +44,12 @@ def mesos(tmp_path: Path) -> Iterator[Callable[..., LocalMesos]]:
 
 
 @contextmanager
-def service(mesos: LocalMesos, state: Path) -> Iterator[SchedulerService]:
+def service(
+    mesos: LocalMesos, state: Path, executor: ExecutorSettings = EXECUTOR
+) -> Iterator[SchedulerService]:
     def make_driver(sink: Any, framework_id: str | None) -> MesosDriver:
         assert mesos.address is not None
-        return MesosDriver(mesos.address, FrameworkSettings(), EXECUTOR, sink, framework_id=framework_id)
+        return MesosDriver(mesos.address, FrameworkSettings(), executor, sink, framework_id=framework_id)
 
     storage = Storage(str(state))
     scheduler = SchedulerService(storage, make_driver)
@@ -64,7 +66,7 @@ def key(name: str) -> JobKey:
 
 
 def tasks(scheduler: SchedulerService, name: str) -> list[Task]:
-    view = scheduler.query(lambda core: core.get_job(key(name))).result(10)
+    view = scheduler.query(lambda core: core.get_job(key(name))).result(30)
     return sorted((i.task for i in view.instances), key=lambda task: task.instance)
 
 
@@ -73,7 +75,7 @@ def all_in(scheduler: SchedulerService, name: str, state: TaskState, count: int)
         now = tasks(scheduler, name)
         return now if [task.state for task in now] == [state] * count else None
 
-    result: list[Task] = eventually(found, 30)
+    result: list[Task] = eventually(found, 60)
     return result
 
 
@@ -85,14 +87,14 @@ def job(name: str, instances: int) -> JobSpec:
 def test_tasks_outlive_their_scheduler(mesos: Callable[..., LocalMesos], tmp_path: Path) -> None:
     cluster, state = mesos("cpus:4;mem:1024;disk:1024;ports:[31000-31099]"), tmp_path / "state.db"
     with service(cluster, state) as first:
-        first.submit(CreateJob(at=0.0, spec=job("hello", 2))).result(10)
+        first.submit(CreateJob(at=0.0, spec=job("hello", 2))).result(30)
         before = all_in(first, "hello", TaskState.RUNNING, 2)
     with service(cluster, state) as second:
         eventually(lambda: second.status().ready)
         after = all_in(second, "hello", TaskState.RUNNING, 2)
         assert [task.task_id for task in after] == [task.task_id for task in before]
         assert [len(task.events) for task in after] == [len(task.events) for task in before]
-        second.submit(KillTasks(at=0.0, key=key("hello"))).result(10)
+        second.submit(KillTasks(at=0.0, key=key("hello"))).result(30)
         all_in(second, "hello", TaskState.KILLED, 2)
 
 
@@ -102,11 +104,11 @@ def test_one_executor_runs_all_tasks_of_an_agent(
     """Mesos refuses a task whose ExecutorInfo differs from the running one's."""
     cluster = mesos("cpus:4;mem:1024;disk:1024;ports:[31000-31099]")
     with service(cluster, tmp_path / "state.db") as scheduler:
-        scheduler.submit(CreateJob(at=0.0, spec=job("first", 1))).result(10)
+        scheduler.submit(CreateJob(at=0.0, spec=job("first", 1))).result(30)
         all_in(scheduler, "first", TaskState.RUNNING, 1)
-        scheduler.submit(CreateJob(at=0.0, spec=job("second", 2))).result(10)
+        scheduler.submit(CreateJob(at=0.0, spec=job("second", 2))).result(30)
         all_in(scheduler, "second", TaskState.RUNNING, 2)
-        with urllib.request.urlopen(f"http://{cluster.address}/master/state", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{cluster.address}/master/state", timeout=30) as answer:
             (framework,) = json.load(answer)["frameworks"]
         assert len(framework["tasks"]) == 3
         assert len({task["executor_id"] for task in framework["tasks"]}) == 1

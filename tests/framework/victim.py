@@ -62,7 +62,7 @@ class FusedDriver(MesosDriver):
     def perform(self, actions: Sequence[Action]) -> None:
         super().perform(actions)
         # The calls are out, and what Mesos makes of them comes back to nobody.
-        self._sender.flush(5.0)
+        self._sender.flush(60)
         self.fuse.reached("after-perform")
 
 
@@ -86,7 +86,7 @@ def main(master: str, state: str, point: str) -> None:
     service = SchedulerService(storage, make_driver, settings)
     service.start()
     try:
-        service.submit(CreateJob(at=0.0, spec=SPEC)).result(20)
+        service.submit(CreateJob(at=0.0, spec=SPEC)).result(60)
         print("created", flush=True)
     except Conflict:
         print("there", flush=True)

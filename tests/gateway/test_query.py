@@ -87,6 +87,10 @@ def test_numbers_have_bounds() -> None:
     query = Query({"limit": ["50"], "offset": ["-1"], "two": ["1", "2"]})
     assert query.integer("limit", 10, 1, 50) == 50
     assert query.integer("absent", 10, 1, 50) == 10
+    largest = 2**63 - 1
+    assert Query({"after": [str(largest)]}).integer("after", 0, 0, largest) == largest
+    with pytest.raises(Invalid, match=f"not an integer between 0 and {largest}"):
+        Query({"after": [str(largest + 1)]}).integer("after", 0, 0, largest)
     for name, high in (("limit", 49), ("offset", 50), ("two", 50)):
         with pytest.raises(Invalid, match=name):
             query.integer(name, 0, 0, high)

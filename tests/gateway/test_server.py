@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Answer, Client, Server, eventually, processes
+from tests.e2e.harness import Answer, Client, Server, children, eventually, processes
 from tests.gateway.schedulers.test_command import Client as Aurora
+from tests.measured import Stopwatch
 
 
 def command(*arguments: str) -> list[str]:
@@ -36,11 +36,6 @@ def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=False)
 
 
-def children(pid: int) -> list[int]:
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for text in lists for child in text.split()]
-
-
 @pytest.fixture
 def aurora(tmp_path: Path) -> Aurora:
     return Aurora(tmp_path)
@@ -54,7 +49,7 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, aurora: Aurora, number: signa
         client = Client(server.address)
         assert client.call("GET", "/alpha/version").body == b'{"status": "success", "version": "0.1"}'
         server.process.send_signal(number)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
     finally:
         server.stop()
     assert "Traceback" not in server.log.read_text()
@@ -72,6 +67,23 @@ def test_what_evaluates_is_there_before_anybody_asks(tmp_path: Path, aurora: Aur
     assert "Traceback" not in server.log.read_text()
 
 
+def test_a_hangup_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
+    """As of whoever rotates logs at that moment."""
+    log = tmp_path / "gateway.log"
+    arguments = ("--master=local", "--local-agents=1", f"--state={tmp_path / 'state.db'}")
+    with log.open("wb") as out:
+        process = subprocess.Popen(command(*arguments), stdout=out, stderr=out)
+    try:
+        eventually(log.read_text, lambda text: "has the revision" in text)
+        process.send_signal(signal.SIGHUP)
+        eventually(log.read_text, lambda text: process.poll() is not None or "listens on" in text)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("mode", ["thread", "process"])
 def test_a_request_that_runs_may_end(tmp_path: Path, aurora: Aurora, mode: str) -> None:
     aurora.will(output="west/ops/prod/a\n", seconds=1.5)
@@ -85,12 +97,15 @@ def test_a_request_that_runs_may_end(tmp_path: Path, aurora: Aurora, mode: str) 
         request.start()
         eventually(lambda: aurora.calls, bool)
         server.process.send_signal(signal.SIGTERM)
-        # Refused, or reset if it stood in the line of a socket that was closed.
+        # Refused, or reset if it stood in the line of a socket that was closed; 503 if it had got
+        # through to the server and no further.
         with pytest.raises(OSError, match=r"refused|reset|closed"):
-            eventually(lambda: client.call("GET", "/alpha/version").status, lambda s: s != 200)
-        request.join(20)
+            eventually(
+                lambda: client.call("GET", "/alpha/version").status, lambda s: s not in (200, 503)
+            )
+        request.join(30)
         assert [answer.status for answer in answers] == [200]
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
     finally:
         server.stop()
 
@@ -109,10 +124,10 @@ def test_a_request_that_does_not_end_is_given_up_and_told_so(
         )
         request.start()
         eventually(lambda: aurora.calls, bool)
-        began = time.monotonic()
+        watch = Stopwatch()
         assert server.stop() == 0
-        assert time.monotonic() - began <= 10
-        request.join(20)
+        assert watch.own <= 10
+        request.join(60)
         assert [answer.status for answer in answers] == [503]
         assert "look before you repeat it" in answers[0].json["errors"][0]
     finally:
@@ -121,8 +136,11 @@ def test_a_request_that_does_not_end_is_given_up_and_told_so(
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
+    # Where nobody else is given a free port, so that its own is nobody's afterwards.
+    host = "127.8.8.8"
     server = start(
         command(
+            f"--address={host}",
             "--master=local",
             "--local-agents=1",
             f"--local-work-dir={tmp_path / 'mesos'}",
@@ -134,9 +152,9 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     eventually(lambda: client.call("GET", "/health").status, lambda status: status == 200)
     assert processes(str(tmp_path / "mesos"))
     assert server.stop() == 0
-    eventually(lambda: processes(str(tmp_path / "mesos")), lambda left: not left, 10)
+    eventually(lambda: processes(str(tmp_path / "mesos")), lambda left: not left)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2])))
+        socket.create_connection((host, int(server.address.rpartition(":")[2])))
     assert (tmp_path / "state.db").exists()
 
 
@@ -146,11 +164,11 @@ def test_a_stream_does_not_hold_a_stop_up(tmp_path: Path) -> None:
     try:
         stream.sendall(b"GET /alpha/events HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in stream.recv(4096)
-        began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 8
     finally:
         stream.close()
+        server.stop()
+    assert "have not ended within" not in server.log.read_text()
 
 
 def test_without_a_master_it_serves_and_says_that_it_is_not_ready(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from framework.model.errors import Invalid, Unavailable
 from gateway.workers import WorkerDied, WorkerMemory, WorkerProcesses, WorkerTimedOut
+from tests.e2e.harness import children
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +69,12 @@ def sleep_in(mark: str) -> None:
     time.sleep(60)
 
 
+def wait_at(gate: str) -> bool:
+    while not Path(gate).exists():
+        time.sleep(0.01)
+    return True
+
+
 def allocate(mib: int) -> int:
     return len(bytearray(mib << 20))
 
@@ -113,7 +120,7 @@ def pool() -> Iterator[WorkerProcesses]:
         yield workers
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -126,12 +133,6 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that any thread of ``pid`` has started."""
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for text in lists for child in text.split()]
 
 
 def nursery_of(worker: int) -> int:
@@ -191,7 +192,7 @@ def test_a_run_that_takes_too_long_is_killed_and_its_worker_replaced() -> None:
         started = time.monotonic()
         with pytest.raises(WorkerTimedOut, match=r"longer than 0\.2 seconds"):
             workers.run(sleep, 60, timeout=0.2)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         assert not is_running(pid)
         assert workers.run(worker_pid, timeout=30) != pid
 
@@ -274,13 +275,15 @@ def test_several_threads_share_the_workers() -> None:
         assert 1 <= len(pids) <= 2
 
 
-def test_when_all_are_busy_the_wait_is_bounded() -> None:
+def test_when_all_are_busy_the_wait_is_bounded(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     with WorkerProcesses(1, patience=0.1) as workers, ThreadPoolExecutor(1) as threads:
         workers.warm()
-        busy = threads.submit(workers.run, sleep, 2, timeout=30)
+        busy = threads.submit(workers.run, wait_at, str(gate), timeout=60)
         wait_for(lambda: busy.running() and bool(workers._busy))
         with pytest.raises(Unavailable, match="busy"):
             workers.run(add, 1, 1, timeout=30)
+        gate.touch()
         assert busy.result(30)
 
 
@@ -375,10 +378,11 @@ def test_workers_die_with_a_gateway_that_is_killed(tmp_path: Path) -> None:
 @pytest.mark.alone
 def test_a_new_worker_costs_little(pool: WorkerProcesses) -> None:
     pool.run(add, 1, 1, timeout=30)
+    threads = threading.active_count()
     with WorkerProcesses(1, runs=1) as workers:
         workers.warm()
         started = time.monotonic()
         pids = {workers.run(worker_pid, timeout=30) for _ in range(10)}
         assert len(pids) == 10
         assert time.monotonic() - started < 5
-    assert threading.active_count() < 20
+    assert threading.active_count() <= threads

@@ -1,4 +1,4 @@
-"""``python -m tests.images [NAME …]`` makes the images of these products and plugins, or of all."""
+"""``python -m tests.images [NAME …]`` makes these images of :mod:`tests.images.build`, or all."""
 
 from __future__ import annotations
 

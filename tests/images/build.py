@@ -1,4 +1,4 @@
-"""The images of shipped products and plugins, made from their Dockerfiles where there is no registry.
+"""The images of products, plugins and the tests' own machines, made where there is no registry.
 
 The Dockerfiles begin with ``ARG BASE=debian:…-slim``: here the base is made from the packages of this
 host's Debian, from where its apt is told to fetch them. Each image stays in the Docker daemon under a
@@ -28,6 +28,7 @@ import docker.errors
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRODUCTS = ROOT / "products"
 PLUGINS = ROOT / "gateway" / "plugins"
+MACHINES = ROOT / "tests" / "images"
 BUILD_SECS = 1800
 _UNSEEN = ("doc", "man", "locale", "info")
 
@@ -37,8 +38,12 @@ class NoImage(RuntimeError):
 
 
 def folders() -> dict[str, Path]:
-    """The folder with the Dockerfile of each product and plugin that has one, by its name."""
-    found = {path.parent.name: path.parent for path in PRODUCTS.glob("*/Dockerfile")}
+    """The folder with the Dockerfile of each product, plugin and machine that has one, by its name."""
+    found = {
+        path.parent.name: path.parent
+        for base in (PRODUCTS, MACHINES)
+        for path in base.glob("*/Dockerfile")
+    }
     for path in PLUGINS.glob("*/image/Dockerfile"):
         found[path.parent.parent.name] = path.parent
     return dict(sorted(found.items()))
@@ -56,7 +61,7 @@ def tag_of(name: str) -> str:
 
 
 def image(name: str) -> str:
-    """Makes the image of a product or plugin, unless it is there, and returns its tag.
+    """Makes the image of a product, plugin or machine, unless it is there, and returns its tag.
 
     One that another process is making is waited for. Raises :class:`NoImage`.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from typing import Any
 
+from gateway.api.http import json_text
 from gateway.errors import Problem
 
 
@@ -13,8 +14,12 @@ def done(key: str) -> dict[str, Any]:
     return {"status": "success", "key": key, "count": 1, "job": key}
 
 
-def listing(key: str, jobs: Sequence[str], following: str | None = None) -> dict[str, Any]:
-    """A list of jobs by position, from "1"; ``following`` is the marker of the next page."""
+@functools.lru_cache(maxsize=16)
+def listing(key: str, jobs: tuple[str, ...], following: str | None = None) -> bytes:
+    """The text of a list of jobs by position, from "1"; ``following`` is the marker of the next page.
+
+    Who polls a list gets what was made of it the last time, as long as it is the same.
+    """
     body: dict[str, Any] = {
         "status": "success",
         "key": key,
@@ -23,7 +28,7 @@ def listing(key: str, jobs: Sequence[str], following: str | None = None) -> dict
     }
     if following is not None:
         body["next"] = following
-    return body
+    return json_text(body)
 
 
 def job_failed(key: str, problem: Problem) -> dict[str, Any]:

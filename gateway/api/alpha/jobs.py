@@ -51,7 +51,8 @@ def _page(call: Call) -> Callable[[str, Sequence[str]], Answer]:
         start = 0 if marker is None else bisect.bisect_right(jobs, marker)
         page = jobs[start : start + limit]
         following = page[-1] if start + limit < len(jobs) else None
-        return _encoded(bodies.listing(key, page, following), 200 if page else 404)
+        text = bodies.listing(key, tuple(page), following)
+        return Answer(text, 200 if page else 404, JSON)
 
     return answer
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -50,7 +49,8 @@ def _config(config: TaskConfig) -> dict[str, Any]:
     fields["constraints"] = [str(constraint) for constraint in config.constraints]
     fields["metadata"] = dict(config.metadata)
     fields["task_links"] = dict(config.task_links)
-    fields["executor_data"] = json.loads(config.executor_data)
+    # JSON already: it is not read here to be written again.
+    fields["executor_data"] = msgspec.Raw(config.executor_data.encode())
     if config.node is not None:
         # The files of a node hold its host key, which is nobody's to read.
         fields["node"]["files"] = [file.path for file in config.node.files]

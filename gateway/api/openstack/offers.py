@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
-from framework.model.errors import NotFound
+from framework.model.errors import Invalid, NotFound
 from gateway.api.documents import read_value
 from gateway.api.http import Answer, Call
 from gateway.api.paas.routing import check_operator, route
-from gateway.dataprocessing.catalogue import Flavor, Image, flavor_of, image_of
-from gateway.dataprocessing.catalogue_file import FlavorEntry, ImageEntry
+from gateway.dataprocessing.catalogue import Catalogue, Flavor, Image, flavor_of, image_of
+from gateway.dataprocessing.catalogue_file import FlavorEntry, ImageEntry, id_of
 from gateway.dataprocessing.catalogue_file import flavor_of as flavor_from
 from gateway.dataprocessing.catalogue_file import image_of as image_from
+from gateway.dataprocessing.formats import is_uuid
 
 _BASE = "/resources/catalogue/v1"
 _FLAVOR, _IMAGE = _BASE + "/flavors/{flavor}", _BASE + "/images/{image}"
@@ -51,22 +52,43 @@ async def list_offered_images(call: Call) -> Answer:
 
 
 async def read_offered_image(call: Call, image: str) -> Answer:
-    found = await call.run(image_of, call.dataprocessing.catalogue, image)
+    catalogue = call.dataprocessing.catalogue
+    found = await call.run(lambda: image_of(catalogue, _image_id(catalogue, image)))
     if found is None:
-        raise NotFound(f"there is no image with the id {image[:255]!r}")
+        raise NotFound(f"there is no image with the id or the name {image[:255]!r}")
     return Answer(_image(found))
 
 
 async def put_image(call: Call, image: str) -> Answer:
     check_operator(call, "images")
-    wanted = image_from(read_value(call.body, ImageEntry, "the image"), image)
-    return Answer(_image(await call.run(call.dataprocessing.offers.put_image, wanted)))
+    entry = read_value(call.body, ImageEntry, "the image")
+    if not is_uuid(image) and entry.name != image:
+        raise Invalid(
+            f"the image is called {entry.name[:60]!r} in the body and {image[:60]!r} in the path; "
+            "the path has the same name, or a UUID"
+        )
+    data = call.dataprocessing
+
+    def put() -> Image:
+        return data.offers.put_image(image_from(entry, _image_id(data.catalogue, image)))
+
+    return Answer(_image(await call.run(put)))
 
 
 async def withdraw_image(call: Call, image: str) -> Answer:
     check_operator(call, "images")
-    await call.run(call.dataprocessing.offers.withdraw_image, image)
+    data = call.dataprocessing
+    await call.run(lambda: data.offers.withdraw_image(_image_id(data.catalogue, image)))
     return _GONE
+
+
+def _image_id(catalogue: Catalogue, text: str) -> str:
+    """Returns the id of the image that a path calls by its id or its name; of a new one it follows
+    from the name, as in the catalogue's file. Blocks."""
+    if is_uuid(text):
+        return text
+    known = (one.id for one in catalogue.images() if one.name == text)
+    return next(known, None) or id_of("image", text)
 
 
 def _flavor(flavor: Flavor) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _position(call: Call) -> int | None:
     header = call.headers.get("Last-Event-ID", "").strip()
     if not header:
         return None
-    if not (header.isascii() and header.isdigit() and len(header) < 19):
+    if not (header.isascii() and header.isdigit() and len(header) < 20 and int(header) <= _LARGEST):
         raise Invalid(f"Last-Event-ID {header[:60]!r} is not the number of an event")
     return int(header)
 

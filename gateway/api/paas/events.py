@@ -112,7 +112,7 @@ def _position(call: Call) -> int:
     header = call.headers.get("Last-Event-ID", "").strip()
     if call.query.one("after") is not None or not header:
         return call.query.integer("after", 0, 0, _LARGEST)
-    if not (header.isascii() and header.isdigit() and len(header) < 19):
+    if not (header.isascii() and header.isdigit() and len(header) < 20 and int(header) <= _LARGEST):
         raise Invalid(f"Last-Event-ID {header[:60]!r} is not the number of an event")
     return int(header)
 

@@ -24,6 +24,13 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logo_url: str = ""
 
 
+class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of PUT /products/NAME/VERSION: what is left out stays."""
+
+    description: str | None = None
+    logo_url: str | None = None
+
+
 async def list_products(call: Call) -> Answer:
     names = await call.run(call.clusters.catalogue.names)
     return Answer({"products": list(names)})
@@ -52,6 +59,14 @@ async def list_versions(call: Call, name: str) -> Answer:
 async def read_product(call: Call, name: str, version: str) -> Answer:
     _check(name, version)
     return Answer(bodies.product(await call.run(call.clusters.catalogue.get, name, version)))
+
+
+async def describe_product(call: Call, name: str, version: str) -> Answer:
+    check_operator(call, "products")
+    _check(name, version)
+    texts = read_value(call.body, Texts, "the product's texts")
+    await call.run(call.clusters.catalogue.describe, name, version, texts.description, texts.logo_url)
+    return NOTHING
 
 
 async def delete_product(call: Call, name: str, version: str) -> Answer:
@@ -119,7 +134,7 @@ async def set_logo(call: Call, name: str, version: str) -> Answer:
     given = read_object(call.body, "the logo")
     if set(given) != {"logo_url"} or not isinstance(given["logo_url"], str):
         raise Invalid('the logo: expects {"logo_url": "https://…"}')
-    await call.run(call.clusters.catalogue.set_logo, name, version, given["logo_url"])
+    await call.run(call.clusters.catalogue.describe, name, version, None, given["logo_url"])
     return NOTHING
 
 
@@ -144,6 +159,14 @@ ROUTES = (
     route("POST", _PRODUCTS, register_product, "Registers a product", 201, accepts=("Registration",)),
     route("GET", _PRODUCTS + "/{product}", list_versions, "Its versions", 200, schema="Versions"),
     route("GET", _PRODUCT, read_product, "A product", 200, schema="Product"),
+    route(
+        "PUT",
+        _PRODUCT,
+        describe_product,
+        "Changes its description and its logo's address",
+        204,
+        accepts=("ProductTexts",),
+    ),
     route("DELETE", _PRODUCT, delete_product, "Deletes a product without clusters", 204),
     route("GET", _PRODUCT + "/template", read_template, "The product's template", 200, schema="Text"),
     route(

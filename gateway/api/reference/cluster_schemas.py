@@ -73,6 +73,11 @@ _DATA = without(
         },
     ),
 )
+# What people read and see of a product.
+_TEXTS = {
+    "description": text(maxLength=10_000),
+    "logo_url": text(maxLength=10_000, pattern="^(https?://|/|$)"),
+}
 _DEFINITION = {
     "name": text(pattern=f"^{SEGMENT.pattern}$", maxLength=255),
     "description": text(),
@@ -90,15 +95,8 @@ CLUSTER_SCHEMAS: dict[str, Schema] = {
     "Products": record(products=listed(text())),
     "Versions": record(versions=listed(text())),
     "Product": record(dn=text(), name=text(), version=text(), description=text(), logo_url=text()),
-    "Registration": without(
-        ("description", "logo_url"),
-        record(
-            name=_NAME,
-            version=_NAME,
-            description=text(maxLength=10_000),
-            logo_url=text(maxLength=10_000, pattern="^(https?://|/|$)"),
-        ),
-    ),
+    "Registration": without(("description", "logo_url"), record(name=_NAME, version=_NAME, **_TEXTS)),
+    "ProductTexts": without(("description", "logo_url"), record(**_TEXTS)),
     "ProductOptions": without(
         ("required", "optional", "advanced", "descriptions"),
         record(
@@ -108,7 +106,7 @@ CLUSTER_SCHEMAS: dict[str, Schema] = {
             descriptions={"type": "object", "additionalProperties": text()},
         ),
     ),
-    "Logo": record(logo_url=text(maxLength=10_000, pattern="^(https?://|/|$)")),
+    "Logo": record(logo_url=_TEXTS["logo_url"]),
     "Given": {"type": "object", "description": "options of the product", "examples": [{"size": 2}]},
     "Launched": record(url=text("where the queue says what becomes of it")),
     "Pending": record(status=text(const="pending")),

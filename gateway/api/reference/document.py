@@ -52,6 +52,7 @@ def openapi(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def operation(route: Route) -> dict[str, Any]:
+    """Returns a route as an Operation Object of OpenAPI."""
     found: dict[str, Any] = {
         "operationId": route.handler.__name__,
         "summary": route.summary,

@@ -118,10 +118,12 @@ SEGMENTS: dict[str, tuple[str, Schema]] = {
 
 
 def query_parameter(name: str) -> dict[str, Any]:
+    """Returns the Parameter Object of a name of the query."""
     about, schema = QUERY[name]
     return {"name": name, "in": "query", "description": about, "required": False, "schema": schema}
 
 
 def path_parameter(name: str) -> dict[str, Any]:
+    """Returns the Parameter Object of a segment of the path."""
     about, schema = SEGMENTS[name]
     return {"name": name, "in": "path", "description": about, "required": True, "schema": schema}

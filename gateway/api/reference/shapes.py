@@ -8,18 +8,22 @@ Schema = dict[str, Any]
 
 
 def text(about: str = "", **more: Any) -> Schema:
+    """A string; ``about`` says of what."""
     return {"type": "string", **({"description": about} if about else {}), **more}
 
 
 def integer(about: str = "", **more: Any) -> Schema:
+    """An integer; ``about`` says of what."""
     return {"type": "integer", **({"description": about} if about else {}), **more}
 
 
 def listed(items: Schema) -> Schema:
+    """A list of such items."""
     return {"type": "array", "items": items}
 
 
 def nullable(schema: Schema) -> Schema:
+    """Such a value, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
@@ -39,6 +43,7 @@ def without(names: tuple[str, ...], schema: Schema) -> Schema:
 
 
 def ref(name: str) -> Schema:
+    """The schema of this name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway.dataprocessing.images import RegisteredImage
 from gateway.dataprocessing.objects import ClusterTemplate, NodeGroup, NodeGroupTemplate
-from gateway.dataprocessing.plugins_view import LABELS, PluginInfo, Statuses, VersionInfo
+from gateway.dataprocessing.plugins_view import LABELS, PluginInfo, VersionInfo
+from gateway.plugins.profile import Statuses
 
 Body = dict[str, Any]
 _OLD_GROUP = (
@@ -71,9 +72,9 @@ def plugin(info: PluginInfo, old: bool = False) -> Body:
 def plugin_version(info: VersionInfo, old: bool = False) -> Body:
     return {
         **plugin(info.plugin, old),
-        "node_processes": {name: list(some) for name, some in info.node_processes.items()},
-        "required_image_tags": list(info.required_image_tags),
-        "configs": [config.to_dict() for config in info.configs],
+        "node_processes": {name: list(some) for name, some in info.profile.node_processes.items()},
+        "required_image_tags": list(info.profile.required_image_tags),
+        "configs": [config.to_dict() for config in info.profile.configs],
     }
 
 

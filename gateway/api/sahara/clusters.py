@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from framework.model.errors import Invalid
-from gateway.api.http import Answer
+from gateway.api.http import Answer, json_text
 from gateway.api.sahara import cluster_bodies
-from gateway.api.sahara.routing import GONE, PAGING, Asked, accepted, listed, route
+from gateway.api.sahara.routing import GONE, PAGING, Asked, accepted, listed_texts, route
 from gateway.clusters.model import Cluster
 from gateway.dataprocessing import schemas
 from gateway.dataprocessing.errors import InvalidData
-from gateway.dataprocessing.listing import Columns, Page, page
+from gateway.dataprocessing.listing import Columns, Query, page
 from gateway.dataprocessing.progress import Progress
 from gateway.dataprocessing.status import status_of
 
@@ -50,31 +50,39 @@ def _field(cluster: Cluster, name: str) -> Any:
 
 async def list_data_clusters(asked: Asked) -> Answer:
     query = asked.page(COLUMNS)
-    progress = _progress(asked)
+    return await asked.call.run(_list, asked, query)
 
-    def find() -> tuple[Page[Cluster], dict[str, tuple[Progress, ...]]]:
-        shown = page(asked.data.clusters.find(asked.tenant), query, _field)
-        return shown, {cluster.cluster_id: progress(cluster) for cluster in shown.items}
 
-    shown, steps = await asked.call.run(find)
-    return listed(
-        "clusters",
-        shown,
-        lambda one: cluster_bodies.cluster(one, steps[one.cluster_id], old=asked.old),
-    )
+def _list(asked: Asked, query: Query) -> Answer:
+    """The answer for a list: each cluster's text is made once, and stays until the cluster changes."""
+    data = asked.data.clusters
+    shown = page(data.find(asked.tenant), query, _field)
+
+    def write(clusters: Sequence[Cluster]) -> Iterator[bytes]:
+        steps = {} if asked.old else data.progress_of(clusters)
+        for one in clusters:
+            body = cluster_bodies.cluster(one, steps.get(one.cluster_id, ()), old=asked.old)
+            yield json_text(body)
+
+    gateway = asked.call.gateway
+    written = gateway.old_cluster_texts if asked.old else gateway.cluster_texts
+    texts = written.of(shown.items, write)
+    return listed_texts("clusters", shown, [texts[one.cluster_id] for one in shown.items])
 
 
 async def create_data_cluster(asked: Asked) -> Answer:
-    given = _with_old_sizes(asked, asked.body(schemas.CLUSTER))
-    create = asked.data.clusters.create
-    cluster = await asked.call.run(create, asked.tenant, given, asked.call.identity(asked.tenant))
+    given = _as_savanna(asked, asked.body(schemas.CLUSTER))
+    user = asked.call.identity(asked.tenant)
+    create = asked.data.launches.create
+    cluster = await asked.call.run(create, asked.tenant, given, user, not asked.old)
     return accepted(_shown(asked, cluster))
 
 
 async def create_data_clusters(asked: Asked) -> Answer:
-    given = _with_old_sizes(asked, asked.body(schemas.CLUSTERS))
-    create = asked.data.clusters.create_many
-    found = await asked.call.run(create, asked.tenant, given, asked.call.identity(asked.tenant))
+    given = _as_savanna(asked, asked.body(schemas.CLUSTERS))
+    user = asked.call.identity(asked.tenant)
+    create = asked.data.launches.create_many
+    found = await asked.call.run(create, asked.tenant, given, user, not asked.old)
     return accepted({"clusters": [cluster.cluster_id for cluster in found]})
 
 
@@ -82,16 +90,17 @@ async def read_data_cluster(asked: Asked, cluster: str) -> Answer:
     events = _is_true(asked, "show_progress")
     progress = _progress(asked)
 
-    def read() -> tuple[Cluster, tuple[Progress, ...]]:
+    def read() -> tuple[Cluster, tuple[Progress, ...], str]:
         found = asked.data.clusters.get(asked.tenant, cluster)
-        return found, progress(found)
+        return found, progress(found), asked.data.clusters.waits(found)
 
-    found, steps = await asked.call.run(read)
-    return Answer(_shown(asked, found, steps, events))
+    found, steps, waits = await asked.call.run(read)
+    return Answer(_shown(asked, found, steps, events, waits))
 
 
 async def scale_data_cluster(asked: Asked, cluster: str) -> Answer:
     given = asked.body(schemas.SCALING)
+    _with_old_sizes(asked, given.get("add_node_groups"))
     user = asked.call.identity(asked.tenant)
     progress = _progress(asked)
 
@@ -126,18 +135,31 @@ def _progress(asked: Asked) -> Callable[[Cluster], tuple[Progress, ...]]:
 
 
 def _shown(
-    asked: Asked, cluster: Cluster, steps: tuple[Progress, ...] = (), events: bool = False
+    asked: Asked,
+    cluster: Cluster,
+    steps: tuple[Progress, ...] = (),
+    events: bool = False,
+    waits: str = "",
 ) -> dict[str, Any]:
     body = cluster_bodies.cluster(cluster, steps, events=events, old=asked.old)
+    if waits and not body.get("status_description"):
+        body["status_description"] = waits
     return {"cluster": body}
 
 
-def _with_old_sizes(asked: Asked, given: dict[str, Any]) -> dict[str, Any]:
+def _as_savanna(asked: Asked, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns a request with what v1.0 meant where it says nothing: it knew no advice of plugins, and so
+    shows the options that were given."""
     if asked.old:
-        for group in given.get("node_groups") or ():
-            if "node_group_template_id" not in group:
-                group.setdefault("volumes_size", _OLD_VOLUMES_SIZE)
+        given.setdefault("use_autoconfig", False)
+        _with_old_sizes(asked, given.get("node_groups"))
     return given
+
+
+def _with_old_sizes(asked: Asked, groups: Sequence[dict[str, Any]] | None) -> None:
+    for group in groups or ():
+        if asked.old and "node_group_template_id" not in group:
+            group.setdefault("volumes_size", _OLD_VOLUMES_SIZE)
 
 
 def _is_true(asked: Asked, name: str) -> bool:

@@ -35,7 +35,7 @@ async def label_plugin(asked: Asked, plugin: str) -> Answer:
 
 async def convert_config(asked: Asked, plugin: str, version: str, template: str = "") -> Answer:
     """No plugin reads the configuration files of its software."""
-    await asked.call.run(asked.data.plugins.plugins.check, plugin, version)
+    await asked.call.run(asked.data.plugins.plugins.choose, plugin, version)
     raise InvalidReference(
         f"Requested plugin '{plugin}' doesn't support converting config files to cluster templates"
     )

@@ -6,7 +6,7 @@ v1.0, whose bodies have the older keys.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from framework.model.errors import GatewayError, Invalid, NotSupported, Unauthorized
 from framework.model.jobs import check_segment
 from gateway.api.documents import read_object
-from gateway.api.http import Answer, Call, Route
+from gateway.api.http import JSON, Answer, Call, Route, json_text
 from gateway.auth.identity import Identity
 from gateway.dataprocessing import schemas
 from gateway.dataprocessing.errors import InvalidData, MalformedBody
@@ -154,10 +154,20 @@ def tenant_of(caller: Identity, named: str | None) -> str:
 
 def listed(name: str, page: Page[Any], view: Callable[[Any], dict[str, Any]]) -> Answer:
     """Returns the answer to a list: with markers where there is another page, or one was asked for."""
-    body: dict[str, Any] = {name: [view(item) for item in page.items]}
-    if page.marked:
-        body["markers"] = {"prev": page.previous, "next": page.following}
-    return Answer(body)
+    return Answer({name: [view(item) for item in page.items], **_markers(page)})
+
+
+def listed_texts(name: str, page: Page[Any], texts: Sequence[bytes]) -> Answer:
+    """Returns the same of items whose texts (see :func:`json_text`) are there already."""
+    items = b'{"%s": [%s]' % (name.encode(), b", ".join(texts))
+    rest = json_text(_markers(page))[1:] if page.marked else b"}"
+    return Answer(items + (b", " if page.marked else b"") + rest, content_type=JSON)
+
+
+def _markers(page: Page[Any]) -> dict[str, Any]:
+    if not page.marked:
+        return {}
+    return {"markers": {"prev": page.previous, "next": page.following}}
 
 
 def accepted(body: dict[str, Any]) -> Answer:

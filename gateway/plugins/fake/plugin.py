@@ -51,7 +51,7 @@ FAULTS = (
         default_value="",
         is_optional=True,
         description="A method of the plugin that is to fail: configure_cluster, start_cluster, "
-        "scale_cluster, decommission_nodes, on_terminate_cluster, validate",
+        "validate, validate_scaling, scale_cluster, decommission_nodes, on_terminate_cluster",
     ),
     Config(
         "Delay",
@@ -66,6 +66,8 @@ FAULTS = (
 
 
 class FakePlugin(Plugin):
+    """Installs nothing: for trying out the API, and whatever uses it."""
+
     def get_title(self) -> str:
         return "Fake Plugin"
 
@@ -120,6 +122,7 @@ class FakePlugin(Plugin):
     def validate_scaling(
         self, cluster: ClusterView, existing: Mapping[str, int], additional: Mapping[str, int]
     ) -> None:
+        self._do("validate_scaling", cluster)
         groups = {str(group.id): group for group in cluster.node_groups}
         for group_id, count in {**existing, **additional}.items():
             if count < 0:

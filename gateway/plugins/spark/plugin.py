@@ -36,6 +36,8 @@ from gateway.plugins.views import ClusterView, InstanceView, NodeGroupView
 
 
 class SparkPlugin(Plugin):
+    """A standalone Spark: a master and its workers."""
+
     def get_title(self) -> str:
         return "Apache Spark"
 

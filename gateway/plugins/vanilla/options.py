@@ -242,4 +242,5 @@ PORTS: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
 
 
 def configs(version: str) -> tuple[Config, ...]:
+    """Returns the options that a version of Hadoop offers."""
     return tuple(option.config for option in OPTIONS[version])

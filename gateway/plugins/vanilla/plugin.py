@@ -45,6 +45,8 @@ _ENV = "cluster-env.sh"
 
 
 class VanillaPlugin(Plugin):
+    """Hadoop as it is released."""
+
     def get_title(self) -> str:
         return "Vanilla Apache Hadoop"
 

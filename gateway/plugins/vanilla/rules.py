@@ -55,6 +55,7 @@ def validate(cluster: ClusterView) -> None:
 
 
 def replication(cluster: ClusterView) -> int:
+    """Returns in how many places the cluster keeps each block."""
     known = values(str(cluster.hadoop_version), cluster.cluster_configs.to_dict())
     return int(known[HDFS]["dfs.replication"])
 

@@ -6,4 +6,4 @@ from pathlib import Path
 
 from framework.storage.revisions import Chain
 
-CHAIN = Chain(directory=Path(__file__).parent, table="gateway_revision", head="0003")
+CHAIN = Chain(directory=Path(__file__).parent, table="gateway_revision", head="0004")

@@ -16,13 +16,14 @@ from framework.local.launcher import LocalMesos
 from framework.local.processes import Identity, alive
 from framework.local.supervisor import PROCESS_FILE
 from tests.framework.local.wire import PATIENCE, get
+from tests.ports import free_port
 
 RESOURCES = "cpus:2;mem:1024;disk:1024;ports:[31000-31099]"
 ATTRIBUTES = "rack:r1;zone:z1"
 FAST = (
     "--agent-restart-delay=0.2",
     "--executor-shutdown-grace-period=2",
-    "--executor-registration-timeout=10",
+    "--executor-registration-timeout=60",
 )
 
 
@@ -47,15 +48,17 @@ class Cluster:
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="mesos-test-")
         self.root = Path(self._directory.name)
+        # Agents that are killed come back to theirs, which must not be somebody else's meanwhile.
+        ports = [f"--agent-ports={','.join(str(free_port()) for _ in range(agents))}"] if agents else []
         self.local = LocalMesos(
-            agents, resources, list(attributes), self.root, options=[*FAST, *options]
+            agents, resources, list(attributes), self.root, options=[*FAST, *ports, *options]
         )
         self.address = ""
         self._count = agents
         self._killed: set[Identity] = set()
 
     def start(self) -> None:
-        self.address = self.local.start()
+        self.address = self.local.start(PATIENCE)
 
     def stop(self) -> None:
         """Ends it; nothing that ran in its directory may still run."""
@@ -80,8 +83,12 @@ class Cluster:
 
     def await_acknowledged(self) -> None:
         """Waits until the agent has the framework's acknowledgement of an update."""
-        journals = list(self.root.glob("agents/*/meta/executors/*.journal"))
-        until(lambda: any(b'"ack"' in p.read_bytes() for p in journals), "the acknowledgement arrives")
+
+        def arrived() -> bool:
+            journals = self.root.glob("agents/*/meta/executors/*.journal")
+            return any(b'"ack"' in p.read_bytes() for p in journals)
+
+        until(arrived, "the acknowledgement arrives")
 
     def await_agents(self) -> None:
         """Waits until all agents are there, those that were killed as new processes."""

@@ -56,7 +56,7 @@ class Minimal(Executor):
         if task_id["value"] in self.killed:
             return
         final = {"task_id": task_id, "state": todo.get("final", "TASK_FINISHED")}
-        for _ in range(100):
+        for _ in range(300):
             try:
                 driver.sendStatusUpdate(dict(final))
                 return

@@ -21,7 +21,7 @@ Start = Callable[..., Cluster]
 
 @pytest.fixture
 def one(start_cluster: Start) -> Iterator[tuple[Cluster, Framework]]:
-    cluster = start_cluster(1, "--executor-registration-timeout=3")
+    cluster = start_cluster()
     framework = Framework(cluster.address, {"checkpoint": True})
     yield cluster, framework
     framework.close()
@@ -61,7 +61,7 @@ def test_the_environment_is_as_recorded(
 
 
 def run(framework: Framework, task_id: str, command: dict[str, Any], end: str) -> dict[str, Any]:
-    offer = framework.offer(after=framework.mark() if framework.stream.events[3:] else 0)
+    offer = framework.offer()
     framework.accept(offer, [task(task_id, offer, command=command)])
     for state in ("TASK_STARTING", "TASK_RUNNING"):
         framework.update(task_id, state)

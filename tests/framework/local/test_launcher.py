@@ -14,13 +14,13 @@ import pytest
 from framework.local import options
 from framework.local.launcher import LocalMesos, LocalMesosFailed
 from tests.framework.local.clusters import RESOURCES, processes_in, until
-from tests.framework.local.wire import Framework, get, task
+from tests.framework.local.wire import PATIENCE, Framework, get, task
 
 
 def test_it_starts_and_ends(tmp_path: Path) -> None:
     local = LocalMesos(3, RESOURCES, ["rack:r{n}"], tmp_path)
     try:
-        address = local.start(20)
+        address = local.start(PATIENCE)
         slaves = get(address, "/slaves").json["slaves"]
         assert sorted((s["hostname"], s["attributes"]["rack"]) for s in slaves) == [
             ("127.0.0.1", "r1"),
@@ -50,23 +50,25 @@ def test_a_cluster_without_agents_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resources", "more", "says"),
+    ("resources", "more", "patience", "says"),
     [
-        ("cpus:none", [], "'none' is not a positive number"),
-        ("cpus:1", ["--attributes=rack"], "is not NAME:VALUE"),
-        ("cpus:1", ["--agent-address=192.0.2.1"], "agent-1 died|not ready"),
+        ("cpus:none", [], PATIENCE, "'none' is not a positive number"),
+        ("cpus:1", ["--attributes=rack"], PATIENCE, "is not NAME:VALUE"),
+        ("cpus:1", ["--agent-address=192.0.2.1"], 2.0, "agent-1 died|not ready"),
     ],
 )
-def test_a_failure_says_what_was_said_last(resources: str, more: list[str], says: str) -> None:
+def test_a_failure_says_what_was_said_last(
+    resources: str, more: list[str], patience: float, says: str
+) -> None:
     with pytest.raises(LocalMesosFailed, match=says):
-        LocalMesos(1, resources, options=more).start(2)
+        LocalMesos(1, resources, options=more).start(patience)
 
 
 def test_a_port_in_use_says_so(tmp_path: Path) -> None:
     with LocalMesos(0, RESOURCES) as local:
         port = int((local.address or "").rpartition(":")[2])
         with pytest.raises(LocalMesosFailed, match=r"cannot listen on 127\.0\.0\.1"):
-            LocalMesos(1, RESOURCES, port=port, work_dir=tmp_path).start(10)
+            LocalMesos(1, RESOURCES, port=port, work_dir=tmp_path).start(PATIENCE)
     assert processes_in(tmp_path) == []
 
 
@@ -94,11 +96,12 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     framework.accept(offer, [task("t1", offer, command=command)])
     framework.update("t1", "TASK_STARTING")
     framework.update("t1", "TASK_RUNNING")
-    assert len(processes_in(root)) >= 6
+    # Master and agents, the task's executor, its shell, and three that sleep.
+    until(lambda: len(processes_in(root)) >= 8, "all of them run")
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    until(lambda: not root.exists(), "the directory is gone", timeout=20)
+    until(lambda: not root.exists(), "the directory is gone")
     until(lambda: not processes_in(root), "and so is everything else")
     framework.close()
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.framework.local.clusters import ATTRIBUTES, FAST, RESOURCES, processes_in, until
 from tests.framework.local.replay import EXECUTOR
-from tests.framework.local.wire import Framework, Stream, executor, get, post, task
+from tests.framework.local.wire import PATIENCE, Framework, Stream, executor, get, post, task
+from tests.ports import free_port
 
 
 class Standalone:
@@ -22,7 +23,8 @@ class Standalone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.address = "127.0.0.1:0"
+        # It comes back to the same one, which must not be somebody else's meanwhile.
+        self.address = f"127.0.0.1:{free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -54,7 +56,7 @@ class Standalone:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -165,7 +167,7 @@ def test_an_agent_that_died_with_its_master_is_recovered(mesos: Standalone) -> N
 
 def test_a_second_master_on_the_same_directory_is_refused(mesos: Standalone) -> None:
     command = [sys.executable, "-m", "framework.local", "--port=0", f"--work-dir={mesos.root}"]
-    second = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    second = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     assert second.returncode == 1
     assert b"another master runs" in second.stderr
 

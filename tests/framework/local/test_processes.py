@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+import threading
 
-from framework.local.processes import Identity, Watch, alive, identify, kill_tree, members
+import pytest
+
+from framework.local import processes
+from framework.local.processes import (
+    Identity,
+    Watch,
+    alive,
+    identify,
+    kill_tree,
+    members,
+    send_signal,
+)
 from tests.framework.local.clusters import until
 
 
@@ -36,6 +49,26 @@ def test_a_fork_bomb_ends() -> None:
     assert members(leader.pid) == set()
 
 
+def test_what_is_killed_may_take_its_time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where many want the CPU, as it needs it once more."""
+
+    def late(who: Identity, number: int) -> bool:
+        if number == signal.SIGKILL and who not in killers:
+            killers[who] = threading.Timer(0.5, send_signal, (who, number))
+            killers[who].start()
+        return True
+
+    killers: dict[Identity, threading.Timer] = {}
+    leader = start("sleep 1000 & sleep 1000")
+    until(lambda: len(members(leader.pid)) == 3)
+    monkeypatch.setattr(processes, "send_signal", late)
+    assert kill_tree(leader.pid) == 3
+    assert members(leader.pid) == set()
+    leader.wait()
+    for killer in killers.values():
+        killer.join()
+
+
 def test_another_process_of_the_same_pid_is_not_the_same() -> None:
     mine = identify(os.getpid())
     assert mine is not None
@@ -55,10 +88,10 @@ def test_a_watch_tells_once() -> None:
         cancelled.cancel()
         assert told == []
         child.communicate(b"\n")
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 60)
         again = asyncio.Event()
         Watch(who, again.set)  # it is gone already
-        await asyncio.wait_for(again.wait(), 10)
+        await asyncio.wait_for(again.wait(), 60)
         watch.cancel()
         return told
 

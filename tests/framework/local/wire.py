@@ -16,7 +16,7 @@ from typing import Any
 Json = dict[str, Any]
 # Only a root agent can start an executor as somebody else.
 ME = pwd.getpwuid(os.geteuid()).pw_name
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 class Answer:

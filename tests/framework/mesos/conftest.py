@@ -8,18 +8,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from framework.core.messages import Event
+from framework.core.messages import Event, Kill, OfferRescinded, Registered
 from framework.mesos.driver import FrameworkSettings, MesosDriver
 from framework.mesos.executors import ExecutorSettings
-from framework.mesos.guarded import Timing
-from tests.framework.mesos.peer import Master, eventually
+from tests.framework.mesos.peer import QUICK, Master, eventually
+from tests.ports import reserve
 
 E = TypeVar("E", bound=Event)
 
-QUICK = Timing(
-    answer_timeout=2.0, call_timeout=2.0, first_pause=0.02, longest_pause=0.2, settled_after=1.0
-)
 EXECUTOR = ExecutorSettings(command="/opt/executor")
+RESCIND = {"type": "RESCIND", "rescind": {"offer_id": {"value": "o-1"}}}
 
 
 class Sink:
@@ -34,8 +32,18 @@ class Sink:
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    def wait(self, kind: type[E], count: int = 1, timeout: float = 10.0) -> list[E]:
+    def wait(self, kind: type[E], count: int = 1, timeout: float = 30.0) -> list[E]:
         return eventually(lambda: len(self.of(kind)) >= count and self.of(kind), timeout)
+
+
+def still_works(driver: MesosDriver, master: Master, sink: Sink) -> None:
+    """The subscription passes events on, and calls go out."""
+    before = len(sink.of(OfferRescinded))
+    master.stream.event(RESCIND)
+    sink.wait(OfferRescinded, before + 1)
+    driver.perform([Kill("still-works")])
+    eventually(lambda: any(c["kill"]["task_id"]["value"] == "still-works" for c in master.calls("KILL")))
+    assert master.calls("TEARDOWN") == []
 
 
 @pytest.fixture
@@ -48,6 +56,13 @@ def master() -> Iterator[Master]:
     peer = Master()
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that refuses connections until the test makes a server there; nobody else gets it."""
+    with reserve() as held:
+        yield held.getsockname()[1]
 
 
 @pytest.fixture
@@ -76,8 +91,6 @@ def make_driver(sink: Sink, master: Master) -> Iterator[Callable[..., MesosDrive
 @pytest.fixture
 def driver(make_driver: Callable[..., MesosDriver], sink: Sink) -> MesosDriver:
     """A driver that is subscribed."""
-    from framework.core.messages import Registered
-
     driver = make_driver()
     driver.start()
     sink.wait(Registered)

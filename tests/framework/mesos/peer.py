@@ -11,10 +11,23 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.mesos.guarded import Timing
+from tests.ports import reserve
+
+# Quick is what it does by itself; for the answers of others it waits as long as a busy machine may take.
+QUICK = Timing(
+    answer_timeout=30.0,
+    call_timeout=30.0,
+    first_pause=0.02,
+    longest_pause=0.2,
+    settled_after=1.0,
+    flush=30.0,
+)
+
 SCHEDULER = "/api/v1/scheduler"
 
 
-def eventually(predicate: Callable[[], Any], timeout: float = 10.0) -> Any:
+def eventually(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:
     """Waits until ``predicate`` gives something true, and returns it."""
     deadline = time.monotonic() + timeout
     while not (value := predicate()):
@@ -86,38 +99,49 @@ class Request:
 
 
 class Connection:
-    """One accepted connection; answers are written as bytes or as a stream of events."""
+    """One accepted connection; answers are written as bytes or as a stream of events.
+
+    Any thread may write: what is given at once arrives in one piece.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._writing = threading.Lock()
         self.closed = threading.Event()
 
     def send(self, data: bytes) -> None:
-        self._sock.sendall(data)
+        with self._writing:
+            self._sock.sendall(data)
 
     def reply(self, status: str, text: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         self.send(f"HTTP/1.1 {status}\r\n{extra}Content-Length: {len(text)}\r\n\r\n{text}".encode())
 
-    def open_stream(self, stream_id: str) -> None:
-        self.send(
+    def open_stream(self, stream_id: str, *events: Mapping[str, Any]) -> None:
+        """Begins the stream, with its first events in the same piece."""
+        head = (
             b"HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 15:35:01 GMT\r\nTransfer-Encoding: chunked\r\n"
             b"Mesos-Stream-Id: " + stream_id.encode() + b"\r\nContent-Type: application/json\r\n\r\n"
         )
+        self.send(head + b"".join(map(_chunk, events)))
 
     def event(self, event: Mapping[str, Any]) -> None:
-        body = json.dumps(event, separators=(",", ":")).encode()
-        record = str(len(body)).encode() + b"\n" + body
-        self.send(f"{len(record):x}\r\n".encode() + record + b"\r\n")
+        self.send(_chunk(event))
 
     def end_stream(self) -> None:
         self.send(b"0\r\n\r\n")
 
     def close(self) -> None:
-        self.closed.set()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+        self.closed.set()
+
+
+def _chunk(event: Mapping[str, Any]) -> bytes:
+    body = json.dumps(event, separators=(",", ":")).encode()
+    record = str(len(body)).encode() + b"\n" + body
+    return f"{len(record):x}\r\n".encode() + record + b"\r\n"
 
 
 class Master:
@@ -137,6 +161,9 @@ class Master:
         self.call: Callable[[Request], bool] = lambda request: False
         self.heartbeat = 15.0
         self._threads: list[threading.Thread] = []
+        self._reserved = reserve() if not port and listener is None else None
+        if self._reserved is not None:
+            port = self._reserved.getsockname()[1]
         self._listener = listener or socket.create_server(("127.0.0.1", port))
         self._closing = False
         self._spawn(self._accept)
@@ -161,9 +188,9 @@ class Master:
         return {"type": "SUBSCRIBED", "subscribed": {**info, "master_info": {"version": "1.11.0"}}}
 
     def accept_subscription(self, request: Request) -> None:
-        request.connection.open_stream(f"stream-{len(self.subscriptions)}")
-        request.connection.event(self.subscribed())
-        request.connection.event({"type": "HEARTBEAT"})
+        # In one piece: who has read the first event may have a test write on this connection, too.
+        stream_id = f"stream-{len(self.subscriptions)}"
+        request.connection.open_stream(stream_id, self.subscribed(), {"type": "HEARTBEAT"})
 
     def shut(self) -> None:
         """Refuses connections and cuts those that stand, until :meth:`reopen`."""
@@ -184,8 +211,10 @@ class Master:
     def close(self) -> None:
         if not self._closing:
             self.shut()
+        if self._reserved is not None:
+            self._reserved.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(30)
             assert not thread.is_alive()
 
     def _spawn(self, target: Callable[..., None], *args: Any) -> None:
@@ -201,6 +230,8 @@ class Master:
                 return
             connection = Connection(sock)
             self.connections.append(connection)
+            if self._closing:  # whoever closes the connections may have missed it
+                connection.close()
             self._spawn(self._serve, connection, sock)
 
     def _serve(self, connection: Connection, sock: socket.socket) -> None:

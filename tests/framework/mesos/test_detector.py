@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -80,21 +79,19 @@ def test_a_leader_that_cannot_be_read_is_passed_over(
 
 
 def test_a_zookeeper_that_is_down_at_the_start(
-    make_driver: MakeDriver, master: Master, sink: Sink, caplog: pytest.LogCaptureFixture
+    make_driver: MakeDriver, port: int, master: Master, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     driver = make_driver(f"zk://127.0.0.1:{port}/mesos")
     began = time.monotonic()
     driver.start()
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 10.0, "where pymesos waits for 15 s"
     eventually(lambda: "refused" in caplog.text)
-    assert driver.status.problem == "ZooKeeper names no leading master"
+    eventually(lambda: driver.status.problem == "ZooKeeper names no leading master")
     late = ZooKeeper(port)
     try:
         late.put("/mesos")
         late.put("/mesos/json.info_0000000001", info(master))
-        sink.wait(Registered, timeout=20)
+        sink.wait(Registered)
         driver.stop()
     finally:
         late.close()
@@ -109,7 +106,7 @@ def test_masters_that_have_not_registered_yet(
     driver.start()
     try:
         eventually(lambda: "/mesos" in empty.missed)
-        assert driver.status.problem == "ZooKeeper names no leading master"
+        eventually(lambda: driver.status.problem == "ZooKeeper names no leading master")
         empty.put("/mesos")
         empty.put("/mesos/json.info_0000000001", info(master))
         sink.wait(Registered)
@@ -119,16 +116,14 @@ def test_masters_that_have_not_registered_yet(
 
 
 def test_stop_does_not_wait_for_a_zookeeper_that_is_down(
-    make_driver: MakeDriver, caplog: pytest.LogCaptureFixture
+    make_driver: MakeDriver, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     driver = make_driver(f"zk://127.0.0.1:{port}/mesos", timing=Timing())
     driver.start()
     eventually(lambda: "refused" in caplog.text)
     began = time.monotonic()
     driver.stop()
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 8.0, "where kazoo waits for 10 s"
 
 
 def test_credentials_for_zookeeper(

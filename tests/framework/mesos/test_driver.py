@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from framework.core.messages import (
     Acknowledge,
@@ -20,6 +23,7 @@ from framework.core.messages import (
     Suppress,
 )
 from framework.mesos.driver import WEEK, MesosDriver
+from framework.mesos.session import Session
 from framework.model.cluster import PortRange
 from tests.framework.mesos.conftest import Sink
 from tests.framework.mesos.peer import SCHEDULER, Master, Recording, eventually
@@ -40,6 +44,25 @@ def test_subscribes_as_the_recorded_client_did(driver: MesosDriver, master: Mast
     assert status.master == master.address
     assert status.framework_id == master.framework_id
     assert (status.fatal, status.problem) == (None, None)
+
+
+def test_there_is_a_problem_until_there_is_a_subscription(
+    make_driver: Callable[..., MesosDriver], sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at the status in between must not find neither."""
+    seen: list[tuple[bool, str | None]] = []
+
+    def make(**fields: Any) -> Session:
+        status = driver.status
+        seen.append((status.connected, status.problem))
+        return Session(**fields)
+
+    monkeypatch.setattr("framework.mesos.guarded.Session", make)
+    driver = make_driver()
+    driver.start()
+    sink.wait(Registered)
+    assert seen == [(False, "not subscribed yet")]
+    assert driver.status.problem is None
 
 
 def test_comes_back_with_its_id_in_both_places(

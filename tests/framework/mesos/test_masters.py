@@ -38,6 +38,9 @@ def test_masters_are_named(text: str, expected: object) -> None:
         "u@x:1",
         "zk://z1",
         "zk:///mesos",
+        "zk://z1:port/mesos",
+        "zk://z1:99999/mesos",
+        "zk://z1,,z2/mesos",
     ],
 )
 def test_what_names_no_master_is_refused(text: str) -> None:

@@ -94,7 +94,7 @@ def service(mesos: Cluster, tmp_path: Path) -> Iterator[SchedulerService]:
 
     service = SchedulerService(storage, make_driver, Settings())
     service.start()
-    eventually(lambda: service.status().ready)
+    eventually(lambda: service.status().ready, 60)
     yield service
     service.stop()
     storage.close()
@@ -107,7 +107,7 @@ def limits() -> Limits:
 
 @pytest.fixture
 def registry(service: SchedulerService) -> Registry:
-    return Registry({"devcluster": FrameworkBackend(service, "devcluster", timeout=10.0)})
+    return Registry({"devcluster": FrameworkBackend(service, "devcluster", timeout=30.0)})
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def pool(mode: Mode, commands: WorkerProcesses) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def gateway(
+def open_gateway(
     pool: Pool,
     registry: Registry,
     source: Any,
@@ -132,6 +132,7 @@ def gateway(
     limits: Limits,
     io_loop: IOLoop,
 ) -> Iterator[Gateway]:
+    """A gateway that asks nobody who they are, and has no clusters: what others are made from."""
     metrics = Metrics()
     if source is not None:
         metrics.scheduler(source.status)
@@ -143,7 +144,6 @@ def gateway(
         metrics=metrics,
         requests=Requests(),
         max_body=64 * 1024,
-        slow_reader_secs=1.0,
         keep_alive_secs=0.2,
     )
     io_loop.run_sync(_started(made))
@@ -157,6 +157,12 @@ def _started(made: Gateway) -> Callable[[], Any]:
         made.events.start()
 
     return start
+
+
+@pytest.fixture
+def gateway(open_gateway: Gateway) -> Gateway:
+    """The gateway that the client calls."""
+    return open_gateway
 
 
 @pytest.fixture
@@ -189,7 +195,7 @@ class Client:
             method=method,
             body=b"" if body is None and method in ("PUT", "POST", "PATCH") else body,
             allow_nonstandard_methods=True,
-            request_timeout=20.0,
+            request_timeout=60.0,
             **more,
         )
         return await self.http.fetch(request, raise_error=False)

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -167,7 +166,7 @@ async def test_queries(client: Client, service: SchedulerService, measured: Meas
             assert response.code == 400, (kind, method, path, response.code, response.body)
             assert errors(response)
             measured("bad input: requests with bad parameters, refused", 1)
-    counts = service.query(lambda core: core.counts()).result(5)
+    counts = service.query(lambda core: core.counts()).result(30)
     assert counts.updates == 0
     assert "KILLED" not in [state for state, count in counts.tasks.items() if count]
 
@@ -258,7 +257,7 @@ async def test_a_body_that_is_too_large_is_read_to_its_end_and_refused(
 # -- below HTTP -----------------------------------------------------------------------------------
 
 
-async def raw(port: int, data: bytes, limit: float = 10.0) -> bytes:
+async def raw(port: int, data: bytes, limit: float = 30.0) -> bytes:
     """What comes back for ``data``, up to the end of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -297,14 +296,14 @@ async def test_malformed_http_is_400_in_json(
     code, body = answer(await raw(http_port, request_bytes.replace(b"%s", target)))
     assert code == 400
     assert body["errors"]
-    assert service.query(lambda core: core.counts().jobs).result(5) == 0
+    assert service.query(lambda core: core.counts().jobs).result(30) == 0
 
 
 async def test_headers_without_end_are_431(http_server: Any, http_port: int) -> None:
     line = b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", http_port)
     writer.write(line[:70_000])
-    code, body = answer(await asyncio.wait_for(reader.read(), 10))
+    code, body = answer(await asyncio.wait_for(reader.read(), 30))
     writer.close()
     assert code == 431
     assert body["errors"]
@@ -325,9 +324,12 @@ async def test_slow_senders_disturb_nobody(client: Client, http_port: int) -> No
     try:
         for one in sockets:
             one.sendall(b"PUT " + JOB.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Le")
-        began = time.monotonic()
         assert (await client("GET", "/alpha/version")).code == 200
-        assert time.monotonic() - began < 0.5
+        for one in sockets:
+            # They are still waited for, each of them: the answer did not have to come after that.
+            one.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                one.recv(1)
     finally:
         for one in sockets:
             one.close()

@@ -17,7 +17,7 @@ from framework.service import SchedulerService
 from gateway.context import Gateway
 from tests.gateway.api.conftest import JOB, KEY, Client, config, errors
 
-pytestmark = pytest.mark.gen_test(timeout=30)
+pytestmark = pytest.mark.gen_test(timeout=120)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ async def test_a_reader_goes_on_where_it_was(client: Client, http_port: int) -> 
 async def test_only_new_events_without_a_position(
     client: Client, http_port: int, service: SchedulerService, gateway: Gateway
 ) -> None:
-    service.submit(CreateJob(at=0.0, spec=spec("old"))).result(5)
+    service.submit(CreateJob(at=0.0, spec=spec("old"))).result(30)
     async with stream(http_port) as events:
         await asyncio.sleep(0)
         while not gateway.requests.streams:
             await asyncio.sleep(0.005)
-        service.submit(CreateJob(at=0.0, spec=spec("new"))).result(5)
+        service.submit(CreateJob(at=0.0, spec=spec("new"))).result(30)
         while (event := await events.next())["data"]["state"] != "CREATED":
             assert event["data"]["key"].endswith("old")
         assert event["data"]["key"].endswith("/new")
@@ -142,7 +142,7 @@ async def test_only_new_events_without_a_position(
 async def test_filters(http_port: int, service: SchedulerService, query: str, wanted: set[str]) -> None:
     jobs = [("a", "www-data"), ("b", "www-data"), ("c", "ops")]
     for name, role in jobs:
-        service.submit(CreateJob(at=0.0, spec=spec(name, role))).result(5)
+        service.submit(CreateJob(at=0.0, spec=spec(name, role))).result(30)
 
     def expected() -> list[str]:
         stored = service.events_after(0)
@@ -154,7 +154,7 @@ async def test_filters(http_port: int, service: SchedulerService, query: str, wa
         assert [event["id"] for event in await events.until(len(before))] == before
         for name, role in jobs:
             key = JobKey("devcluster", role, "prod", name)
-            service.submit(KillTasks(at=0.0, key=key)).result(5)
+            service.submit(KillTasks(at=0.0, key=key)).result(30)
         after = expected()[len(before) :]
         assert [event["id"] for event in await events.until(len(after))] == after
 
@@ -183,8 +183,8 @@ async def test_silence_is_kept_alive_also_while_others_hear_something(
 
 
 async def test_many_old_events_come_in_pages(http_port: int, service: SchedulerService) -> None:
-    service.submit(CreateJob(at=0.0, spec=spec("many", instances=400))).result(20)
-    while service.query(lambda core: core.counts().tasks.get("RUNNING")).result(5) != 400:
+    service.submit(CreateJob(at=0.0, spec=spec("many", instances=400))).result(30)
+    while service.query(lambda core: core.counts().tasks.get("RUNNING")).result(30) != 400:
         await asyncio.sleep(0.02)
     stored = service.events_after(0, 5000)
     assert len(stored) > 1000

@@ -42,7 +42,7 @@ def alerts() -> set[str]:
     return {name for rule in rules for name in NAME.findall(rule["expr"])}
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test(timeout=120)
 async def test_every_metric_that_is_named_is_there(client: Client) -> None:
     assert (await client("PUT", JOB, config())).code == 201
     text = (await client("GET", "/metrics")).body.decode()

@@ -60,7 +60,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_names_everything() -> None:
         assert f'id="schema-{name}"' in text
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test(timeout=120)
 async def test_they_are_served(client: Client) -> None:
     answer = await client("GET", "/openapi.json")
     assert answer.code == 200

@@ -16,35 +16,7 @@ from gateway.auth.passwords import hash_password, hash_token, new_token
 from gateway.context import Gateway
 from gateway.options import Options
 from gateway.pool import Mode
-from tests.gateway.api.conftest import (
-    app,
-    client,
-    commands,
-    http_server,
-    limits,
-    mesos,
-    pool,
-    registry,
-    service,
-    source,
-    workers,
-)
-from tests.gateway.api.conftest import gateway as open_gateway
-
-__all__ = [
-    "app",
-    "client",
-    "commands",
-    "http_server",
-    "limits",
-    "mesos",
-    "open_gateway",
-    "pool",
-    "registry",
-    "service",
-    "source",
-    "workers",
-]
+from tests.gateway.api.conftest import *  # noqa: F403 -- fixtures
 
 TOKENS = {name: new_token() for name in ("alice", "bob", "admin", "old")}
 PASSWORD = "correct horse"
@@ -77,10 +49,15 @@ def reading() -> str:
     return "own"
 
 
+def standing_still() -> float:
+    """A clock by which nobody is let in again after wrong credentials, however long a test takes."""
+    return 0.0
+
+
 @pytest.fixture
 def access(file: Path, reading: str) -> Iterator[Access]:
     made = make_authenticators(Options(auth=("tokens", "basic"), auth_file=file))
-    access = Access(made, reading)  # type: ignore[arg-type]
+    access = Access(made, reading, clock=standing_still)  # type: ignore[arg-type]
     yield access
     access.close()
 

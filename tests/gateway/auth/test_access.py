@@ -20,9 +20,9 @@ from gateway.auth.rates import Rate
 from gateway.context import Gateway
 from gateway.options import Options
 from tests.gateway.api.conftest import JOB, Client, config, errors
-from tests.gateway.auth.conftest import PASSWORD, TOKENS, audited, basic, bearer
+from tests.gateway.auth.conftest import PASSWORD, TOKENS, audited, basic, bearer, standing_still
 
-pytestmark = pytest.mark.gen_test(timeout=30)
+pytestmark = pytest.mark.gen_test(timeout=120)
 
 # Every resource of a job, and what is done to it.
 OF_A_JOB = [
@@ -126,7 +126,7 @@ async def test_events_are_those_of_the_users_own_roles(client: Client, gateway: 
         for name, into in heard.items()
     ]
     await filled(client)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while b"PENDING" not in heard["alice"] or b"nothing new" not in heard["bob"]:
             await asyncio.sleep(0.01)
     assert b"hello" not in heard["bob"]
@@ -147,6 +147,14 @@ class TestReadingAny:
                 assert answer.code == 200 or b"no log yet" in answer.body or b"never been" in answer.body
             else:
                 assert answer.code == 403, path
+
+
+async def test_it_is_written_down_what_of_a_job_was_to_change(client: Client, audit_file: Path) -> None:
+    job = f"{LISTS[1]}/prod/hello"
+    await client("DELETE", f"{job}?shards=0,2-3", headers=bearer("admin"))
+    await client("DELETE", f"{job}?shard=mg_secret", headers=bearer("admin"))
+    # What no route knows may be anything.
+    assert [e["path"] for e in audited(audit_file)] == [f"{job}?shards=0%2C2-3", job]
 
 
 async def test_changes_are_written_down_and_reads_are_not(client: Client, audit_file: Path) -> None:
@@ -255,7 +263,8 @@ class TestBehindAProxy:
 
     @pytest.fixture
     def access(self, file: Path) -> Iterator[Access]:
-        access = Access(made(file), proxies=(ipaddress.ip_network("127.0.0.0/8"),))
+        proxies = (ipaddress.ip_network("127.0.0.0/8"),)
+        access = Access(made(file), clock=standing_still, proxies=proxies)
         yield access
         access.close()
 
@@ -297,7 +306,7 @@ class TestRate:
 
 
 async def test_a_file_that_becomes_wrong_changes_nothing(
-    client: Client, gateway: Gateway, file: Path
+    client: Client, gateway: Gateway, file: Path, audit_file: Path
 ) -> None:
     good = file.read_text()
     try:
@@ -306,6 +315,12 @@ async def test_a_file_that_becomes_wrong_changes_nothing(
         assert (await client("GET", LISTS[0], headers=bearer("admin"))).code == 404
         health = json.loads((await client("GET", "/health", headers=bearer("admin"))).body)
         assert "not TOML" in health["warnings"][0]
+        audit_file.unlink()
+        audit_file.mkdir()
+        gateway.reload()
+        health = json.loads((await client("GET", "/health", headers=bearer("admin"))).body)
+        assert "the file opened before is written on" in health["warnings"][1]
+        audit_file.rmdir()
         file.write_text("[users.alice]\n")
         gateway.reload()
         assert (await client("GET", LISTS[0], headers=bearer("admin"))).code == 401

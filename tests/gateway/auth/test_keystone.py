@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,7 +16,8 @@ from gateway.auth.authenticators import Credentials
 from gateway.auth.identity import Identity
 from gateway.auth.keystone import KeystoneAuthenticator, Service, make, read_token
 from gateway.options import Options
-from tests.keystone import PASSWORD, Keystone
+from tests.gateway.auth.test_server import make_certificate
+from tests.keystone import PASSWORD, Keystone, TlsFront
 
 T = TypeVar("T")
 ALICE = "password-of-alice"
@@ -118,6 +121,76 @@ def test_who_may_not_validate_says_so(real_keystone: Keystone, alice: str) -> No
     with_authenticator(service(real_keystone, password="wrong"), use)
     with_authenticator(service(real_keystone, user="alice", password=ALICE, project="red"), use)
     with_authenticator(service(real_keystone, url="http://127.0.0.1:9/v3"), use)
+
+
+def test_a_keystone_behind_an_authority_of_its_own(
+    real_keystone: Keystone, alice: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Believed with ``--keystone-ca``, and not without it or with another one's."""
+    text = real_keystone.token("alice", ALICE, "red")
+    (tmp_path / "other").mkdir()
+    certificate, key = make_certificate(tmp_path, "keystone")
+    foreign, _ = make_certificate(tmp_path / "other", "other")
+    front = TlsFront(real_keystone, certificate, key)
+
+    async def believed(authenticator: KeystoneAuthenticator) -> None:
+        assert await authenticator.authenticate(bearer(text))
+        certificate.write_text("no PEM")
+        authenticator.reload()
+        assert "cannot be used" in caplog.text
+        assert await authenticator.authenticate(bearer(text))
+        certificate.write_bytes(foreign.read_bytes())
+        authenticator.reload()
+        await unbelieved(authenticator)
+
+    async def unbelieved(authenticator: KeystoneAuthenticator) -> None:
+        with pytest.raises(Unavailable, match=r"is not believed: .*; --keystone-ca names the auth"):
+            await authenticator.authenticate(bearer(text))
+
+    try:
+        with_authenticator(service(real_keystone, url=front.url), unbelieved)
+        with_authenticator(service(real_keystone, url=front.url, ca=foreign), unbelieved)
+        with_authenticator(service(real_keystone, url=front.url, ca=certificate), believed)
+    finally:
+        front.close()
+
+
+def test_a_keystone_that_hangs_up_is_not_there() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.close()
+
+    async def use(authenticator: KeystoneAuthenticator) -> None:
+        server = await asyncio.start_server(hang_up, sock=listener)
+        async with server:
+            with pytest.raises(Unavailable, match="cannot be reached: Stream closed"):
+                await authenticator.authenticate(bearer("x"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v3"
+        with_authenticator(Service(url, "u", "p", "service"), use)
+
+
+def test_its_authorities_are_read_at_the_start(tmp_path: Path) -> None:
+    password, authorities = tmp_path / "password", tmp_path / "ca.pem"
+    password.touch(mode=0o600)
+    password.write_text("s3cret")
+
+    def options(ca: Path) -> Options:
+        return Options(
+            auth=("keystone",),
+            keystone_url="https://keystone/v3",
+            keystone_password_file=password,
+            keystone_ca=ca,
+        )
+
+    with pytest.raises(Invalid, match=r"--keystone-ca .*/ca.pem cannot be used: No such file"):
+        make(options(authorities))
+    authorities.write_text("no PEM")
+    with pytest.raises(Invalid, match=r"--keystone-ca .*/ca.pem cannot be used: not PEM"):
+        make(options(authorities))
+    certificate, _ = make_certificate(tmp_path, "keystone")
+    make(options(certificate)).close()
 
 
 def test_a_token_without_a_project_is_none() -> None:

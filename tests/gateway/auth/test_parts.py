@@ -130,6 +130,8 @@ def test_an_authenticator_needs_its_file_and_must_exist() -> None:
     with pytest.raises(Invalid, match="known are none, tokens, basic"):
         make_authenticators(Options(auth=("kerberos",)))
     assert make_authenticators(Options()) == ()
+    with pytest.raises(Invalid, match=r"users\.toml names users, but nobody is asked"):
+        make_authenticators(Options(auth_file=Path("users.toml")))
 
 
 def test_an_authenticator_may_come_from_elsewhere(

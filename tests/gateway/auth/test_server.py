@@ -17,7 +17,7 @@ from gateway.auth.passwords import hash_token, new_token
 from tests.e2e.harness import Server, eventually
 from tests.gateway.auth.conftest import audited
 from tests.gateway.test_server import command, refused, start
-from tests.measured import Measured
+from tests.measured import Measured, Stopwatch
 
 TOKEN = new_token()
 JOB = "/alpha/jobs/devcluster/www-data/prod/hello"
@@ -191,9 +191,9 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path, measured: M
         for sock in slow:
             sock.setblocking(False)
         request = b"PUT " + JOB.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n"
-        began, left, sent, worst = time.monotonic(), set(slow), 0, 0.0
-        while left and time.monotonic() - began < 60:
-            worst = max(worst, _time_of_version(port))
+        watch, left, sent, worst = Stopwatch(), set(slow), 0, Stopwatch().stop()
+        while left and watch.passed < 120:
+            worst = max(worst, _time_of_version(port), key=lambda one: one.own)
             for sock in tuple(left):
                 try:
                     # Half of them dawdle over the head, half over the body.
@@ -209,23 +209,23 @@ def test_slow_clients_are_cut_off_and_hold_nobody_up(tmp_path: Path, measured: M
             # The pace of the attack, not a wait for anything.
             time.sleep(1)
         assert not left
-        took = time.monotonic() - began
-        measured("bad input: the last of 100 slow clients cut off after, s", took)
-        measured("bad input: an answer to others meanwhile, at worst, ms", 1e3 * worst)
-        assert took < 45
-        assert worst < 1.0
+        watch.stop()
+        measured("bad input: the last of 100 slow clients cut off after, s", watch.passed)
+        measured("bad input: an answer to others meanwhile, at worst, ms", 1e3 * worst.passed)
+        assert watch.own < 45
+        assert worst.own < 1.0
     finally:
         for sock in slow:
             sock.close()
         server.stop()
 
 
-def _time_of_version(port: int) -> float:
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+def _time_of_version(port: int) -> Stopwatch:
+    watch = Stopwatch()
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.sendall(b"GET /alpha/version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert sock.recv(12).endswith(b"200")
-    return time.monotonic() - began
+    return watch.stop()
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,19 @@ from framework.model.errors import Conflict, NotFound
 from framework.model.jobs import JobKey, JobSpec, TaskConfig
 from framework.model.tasks import Task, TaskEvent, TaskState
 from gateway.clusters.engine import Engine
-from gateway.clusters.model import Cluster, LaunchRequest, NetworkAsk, NodeAsk, NodeRecord, NodeSpec
+from gateway.clusters.model import (
+    Cluster,
+    LaunchRequest,
+    NetworkAsk,
+    NodeAsk,
+    NodeRecord,
+    NodeSpec,
+    Phase,
+)
 from gateway.clusters.model import Group as NodeGroup
 from gateway.clusters.networks import Network, expand
 from gateway.clusters.planning import Rules
-from gateway.clusters.provider import Moment, Step, StepContext
+from gateway.clusters.provider import Moment, Step, StepContext, StepFailed
 from gateway.clusters.service import Clusters
 from gateway.store import Store
 
@@ -30,7 +38,8 @@ MOMENTS: tuple[Moment, ...] = ("planned", "placed", "resized", "shrinking", "del
 
 class MemoryFleet:
     """Jobs whose tasks move on when :meth:`settle` is called. ``full``: nothing more can be placed;
-    ``stuck``: what is killed does not die; ``failing``: nodes whose tasks fail when they start."""
+    ``stuck``: what is killed does not die; ``failing``: nodes whose tasks fail when they start;
+    ``held``: nodes that are not placed."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -42,6 +51,7 @@ class MemoryFleet:
         self.full = False
         self.stuck = False
         self.failing: set[str] = set()
+        self.held: set[str] = set()
         self._listeners: list[Callable[[JobKey], None]] = []
         self._number = 0
 
@@ -136,7 +146,7 @@ class MemoryFleet:
 
     def _move(self, key: JobKey, instance: int, task: Task) -> None:
         name = task.config.node.hostname if task.config.node is not None else ""
-        if task.state is S.PENDING and not self.full:
+        if task.state is S.PENDING and not self.full and name not in self.held:
             if name in self.failing:
                 failed = self._put(key, task, S.FAILED, "exit status 3")
                 self.ended[key].append(failed)
@@ -177,12 +187,13 @@ class MemoryFleet:
 
 
 class ScriptedProvider:
-    """Two steps for each moment. ``acts`` by "moment/step" are what a step does besides being noted."""
+    """Two steps for each moment. ``acts`` by "moment/step" are what a step does besides being noted,
+    ``timeouts`` what it has for that."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
         self.acts: dict[str, Callable[[Cluster, StepContext], None]] = {}
-        self.timeout = 30.0
+        self.timeouts: dict[str, float] = {}
 
     def steps(self, cluster: Cluster, moment: Moment) -> Sequence[Step]:
         return [self._step(moment, name) for name in ("first", "second")]
@@ -198,7 +209,7 @@ class ScriptedProvider:
             if act is not None:
                 act(cluster, context)
 
-        return Step(f"{moment} {name}", run, self.timeout)
+        return Step(f"{moment} {name}", run, self.timeouts.get(f"{moment}/{name}", 60.0))
 
 
 class Bench:
@@ -227,7 +238,7 @@ class Bench:
         self.engine = Engine(
             self.store,
             self.fleet,
-            {"product": self.provider},
+            {"product": self.provider, "plugin": self.provider},
             Rules(),
             self.clock,
             cluster_name="devcluster",
@@ -243,7 +254,7 @@ class Bench:
         return self.clusters.launch(a_request(count, number, **fields))
 
     def drive(
-        self, cluster: Cluster, until: Callable[[Cluster], bool], timeout: float = 20.0
+        self, cluster: Cluster, until: Callable[[Cluster], bool], timeout: float = 60.0
     ) -> Cluster:
         """Turns the engine until the cluster is as wanted; the clock advances meanwhile."""
         deadline = time.monotonic() + timeout
@@ -280,3 +291,29 @@ def a_request(count: int = 3, number: int = 1, **fields: Any) -> LaunchRequest:
         **fields,
     }
     return LaunchRequest(**values)
+
+
+# -- what tests wait for, and what steps do --------------------------------------------------------
+
+
+def is_ready(cluster: Cluster) -> bool:
+    return cluster.phase is Phase.READY and cluster.operation is None
+
+
+def is_failed(cluster: Cluster) -> bool:
+    return cluster.phase is Phase.FAILED
+
+
+def is_gone(cluster: Cluster) -> bool:
+    return cluster.is_gone
+
+
+def fail(cluster: Cluster, context: StepContext) -> None:
+    raise StepFailed("the script has ended with 3")
+
+
+def waiting_for(event: threading.Event) -> Callable[[Cluster, StepContext], None]:
+    def wait(cluster: Cluster, context: StepContext) -> None:
+        event.wait(120)
+
+    return wait

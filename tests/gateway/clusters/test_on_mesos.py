@@ -117,6 +117,16 @@ class World:
         text = self.remote.run(node.task_id, ["cat", "hosts"]).stdout.decode()
         return [line.split()[1] for line in text.splitlines()]
 
+    def hosts_with_disks(self, count: int) -> list[str]:
+        """Waits until the scheduler knows the disks of so many agents, and returns their hosts."""
+
+        def look() -> list[str] | None:
+            found = list(self.scheduler.query(lambda core: list(core.disks())).result(60))
+            return found if len(found) == count else None
+
+        hosts: list[str] = eventually(look, PATIENCE)
+        return hosts
+
     def wait(self, cluster: Cluster, until: Callable[[Cluster], bool]) -> Cluster:
         def look() -> Cluster | None:
             now = self.clusters.get(cluster.cluster_id)
@@ -136,7 +146,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("clusters")
     resources = "cpus:8;mem:4096;disk:8192;ports:[31000-31999];dataDisks:{disk1,disk2}"
     mesos = LocalMesos(3, resources, work_dir=directory / "mesos")
-    mesos.start()
+    mesos.start(timeout=120.0)
     world = World(mesos, directory / "state.db")
     yield world
     world.stop()
@@ -185,7 +195,7 @@ def test_twenty_clusters_at_once_are_all_ready_and_leave_nothing(world: World) -
     addresses = [node.address for cluster in ready for node in cluster.nodes]
     assert len(set(addresses)) == CLUSTERS * NODES
     assert {node.status for c in ready for node in c.nodes} == {NodeStatus.RUNNING}
-    eventually(lambda: processes() == CLUSTERS * NODES, 30)
+    eventually(lambda: processes() == CLUSTERS * NODES, PATIENCE)
     reasons = eventually(lambda: world.clusters.pending_reasons(never.cluster_id), PATIENCE)
     assert any("needs 99" in reason.reason for reason in reasons["slave0"]), reasons
     for cluster in (*ready, never):
@@ -193,7 +203,7 @@ def test_twenty_clusters_at_once_are_all_ready_and_leave_nothing(world: World) -
     for cluster in (*ready, never):
         assert world.wait(cluster, settled).phase is Phase.DELETED
         assert world.store.networks.of(cluster.cluster_id) == []
-    eventually(lambda: processes() == 0, 30)
+    eventually(lambda: processes() == 0, PATIENCE)
     assert SchedulerFleet(world.scheduler).live("devcluster", "paas") == []
 
 
@@ -223,10 +233,10 @@ def test_a_cluster_survives_a_restart_grows_and_heals(world: World) -> None:
     # It has begun with the names of the launch; the present ones are written into it.
     healed = world.wait(launched, lambda c: c.nodes[0].hosts == c.nodes[1].hosts)
     assert world.hosts(healed.nodes[0]) == ["localhost", "slave1", "slave2"]
-    eventually(lambda: processes() == 2, 30)
+    eventually(lambda: processes() == 2, PATIENCE)
     world.clusters.delete(launched.cluster_id)
     assert world.wait(launched, settled).phase is Phase.DELETED
-    eventually(lambda: processes() == 0, 30)
+    eventually(lambda: processes() == 0, PATIENCE)
 
 
 def test_marked_disks_are_given_to_nobody(world: World) -> None:
@@ -235,8 +245,8 @@ def test_marked_disks_are_given_to_nobody(world: World) -> None:
     assert (first.phase, first.reason) == (Phase.READY, "")
     home, used = first.nodes[0].host, first.nodes[0].disks[0]
     assert home is not None
-    hosts = list(world.scheduler.query(lambda core: list(core.disks())).result(10))
-    assert len(hosts) == 3
+    # Each agent is known once it has offered something, which one that runs nothing may do later.
+    hosts = world.hosts_with_disks(3)
     names = ("disk1", "disk2")
     for host in hosts:
         for name in names:
@@ -252,8 +262,10 @@ def test_marked_disks_are_given_to_nobody(world: World) -> None:
     world.stop()
     world.start()
     reasons = eventually(lambda: world.clusters.pending_reasons(second.cluster_id), PATIENCE)
-    eventually(lambda: len(world.scheduler.query(lambda core: core.disks()).result(10)) == 3, PATIENCE)
-    assert world.clusters.get(second.cluster_id).nodes[0].task_id is None
+    world.hosts_with_disks(3)
+    # It may have a task by now, which waits: none of its disks is given to it.
+    waiting = world.clusters.get(second.cluster_id).nodes[0]
+    assert (waiting.status, waiting.host, waiting.disks) == (NodeStatus.QUEUED, None, ())
     other = next(host for host in hosts if host != home)
     world.disks.mark(DiskMark(other, "disk2"))
     second = world.wait(second, settled)
@@ -269,8 +281,8 @@ def test_marked_disks_are_given_to_nobody(world: World) -> None:
     for cluster in (first, second):
         world.clusters.delete(cluster.cluster_id)
         world.wait(cluster, settled)
-    eventually(lambda: processes() == 0, 30)
-    eventually(lambda: {d.status for d in world.disks.of(other)} == {"free"}, 30)
+    eventually(lambda: processes() == 0, PATIENCE)
+    eventually(lambda: {d.status for d in world.disks.of(other)} == {"free"}, PATIENCE)
 
 
 def test_what_the_scheduler_could_not_be_told_is_told_again(world: World) -> None:

@@ -12,7 +12,6 @@ from gateway.dataprocessing.launching import (
     check_host_names,
     cluster_group,
     node_spec,
-    recommended,
     request,
     wanted,
 )
@@ -114,6 +113,20 @@ def test_an_image_may_keep_its_entry_point() -> None:
     assert node_spec(group("w", 1), FLAVOR, bare, None, ()).command == IDLE
 
 
+def test_a_node_that_is_reached_over_ssh_runs_once_its_own_server_listens() -> None:
+    image = msgspec.structs.replace(
+        CONTAINED, image=msgspec.structs.replace(CONTAINED.image, transport="ssh")
+    )
+    spec = node_spec(group("w", 1), FLAVOR, image, "lan", ())
+    assert (spec.command, spec.check_ports) == (None, (22,))
+    assert node_spec(group("w", 1), FLAVOR, CONTAINED, "lan", ()).check_ports == ()
+    found = msgspec.structs.replace(FOUND, images={IMAGE_ID: image})
+    with pytest.raises(InvalidData, match="'spark' are reached over SSH: they need a network"):
+        cluster_group(group("w", 1), a_wanted(), found)
+    made = cluster_group(group("w", 1), a_wanted(), msgspec.structs.replace(found, network="lan"))
+    assert made.extra["transport"] == "ssh"
+
+
 def test_an_image_without_a_reference_means_processes() -> None:
     spec = node_spec(group("w", 1), FLAVOR, PLAIN, None, ())
     assert (spec.image, spec.command) == (None, IDLE)
@@ -161,21 +174,6 @@ def test_a_group_keeps_what_was_asked_for() -> None:
     # How many there are is known from the nodes alone.
     assert "count" not in kept.extra
     assert kept.extra["image_username"] == "root"
-
-
-def test_advice_is_for_what_was_left_open() -> None:
-    asked = a_wanted(
-        group("a", 1, node_configs={"HDFS": {"heap": 5}}),
-        group("b", 1, use_autoconfig=False),
-        cluster_configs={"general": {"x": 1}},
-    )
-    advice = {
-        "cluster_configs": {"general": {"x": 9, "y": 9}},
-        "node_configs": {"a": {"HDFS": {"heap": 9, "more": 9}}, "b": {"HDFS": {"heap": 9}}},
-    }
-    found = recommended(asked, advice)
-    assert found.cluster_configs == {"general": {"x": 1, "y": 9}}
-    assert [one.node_configs for one in found.groups] == [{"HDFS": {"heap": 5, "more": 9}}, {}]
 
 
 def test_names_of_hosts_are_not_too_long() -> None:

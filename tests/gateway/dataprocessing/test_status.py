@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from framework.core.messages import PendingReason
 from gateway.clusters.course import course_of, nodes_of, stage_of
 from gateway.clusters.model import Cluster, NodeStatus, Operation, Phase
 from gateway.clusters.phases import move
@@ -20,6 +21,7 @@ from gateway.dataprocessing.status import (
     VALIDATION,
     description_of,
     status_of,
+    waiting_of,
 )
 from tests.gateway.dataprocessing.samples import a_cluster, group
 
@@ -203,3 +205,13 @@ def test_a_group_goes_with_its_last_node() -> None:
     left = without_nodes(cluster, ["c1-worker-0", "c1-worker-1"])
     assert [one.name for one in left.groups] == ["master"]
     assert [one.name for one in without_nodes(cluster, ["c1-worker-0"]).groups] == ["master", "worker"]
+
+
+def test_instances_without_a_place_say_what_they_wait_for() -> None:
+    cluster = a_cluster(group("worker", 3))
+    reasons = (PendingReason("mem: needs 512 MiB", 2), PendingReason("now 1 of 2 fit", 0))
+    waits = {"c1-worker-1": reasons, "c1-worker-2": (PendingReason("no offers", 0),)}
+    assert waiting_of(cluster, waits) == (
+        "2 of 3 instances wait; c1-worker-1: mem: needs 512 MiB (agents: 2); now 1 of 2 fit"
+    )
+    assert waiting_of(cluster, {}) == ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 
 from framework.model.errors import Unavailable
@@ -15,15 +16,18 @@ from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.networks import Network, expand
 from gateway.clusters.planning import Rules
 from gateway.clusters.service import Clusters
-from gateway.dataprocessing.calls import PluginCalls
 from gateway.dataprocessing.catalogue import CloudNetwork, FixedCatalogue, Flavor, Image, Keypair
 from gateway.dataprocessing.service import data_processing
 from gateway.dataprocessing.status import status_of
-from gateway.dataprocessing.verification import Verifier, verification_of
+from gateway.dataprocessing.verification import verification_of
+from gateway.dataprocessing.verifier import Verifier
 from gateway.plugins import loader
+from gateway.plugins.calls import PluginCalls
+from gateway.plugins.health import HealthCheck
 from gateway.plugins.loader import Plugins
 from gateway.plugins.provider import PluginProvider
 from gateway.plugins.remote import Remote
+from gateway.plugins.views import ClusterView
 from gateway.store import Store
 from tests.gateway.clusters.doubles import MemoryFleet
 
@@ -44,6 +48,18 @@ CATALOGUE = FixedCatalogue(
     (CloudNetwork(NETWORK, "private"),),
     (Keypair("demo-key", "ssh-ed25519 AAAAuser demo", TENANT),),
 )
+
+
+class Still:
+    """Makes a plugin's clusters of nodes on which nothing is done."""
+
+    def validate_images(self, cluster: ClusterView, **_: object) -> None: ...
+    def configure_cluster(self, cluster: ClusterView) -> None: ...
+    def start_cluster(self, cluster: ClusterView) -> None: ...
+    def scale_cluster(self, cluster: ClusterView, instances: object) -> None: ...
+    def decommission_nodes(self, cluster: ClusterView, instances: object) -> None: ...
+    def get_health_checks(self, cluster: ClusterView) -> list[HealthCheck]:
+        return []
 
 
 class World:
@@ -68,7 +84,7 @@ class World:
             Rules(),
             time.time,
             cluster_name="devcluster",
-            limits=Limits(place_secs=10.0),
+            limits=Limits(place_secs=60.0),
             tick_secs=0.5,
             cancel_secs=1.0,
             write_hosts=lambda node, text: None,
@@ -89,7 +105,7 @@ class World:
     def stop(self) -> None:
         self._stopping.set()
         if self._mover.ident is not None:
-            self._mover.join(5)
+            self._mover.join(30)
         self.verifier.stop()
         self.engine.stop()
 
@@ -114,13 +130,23 @@ class World:
 
     def active(self, cluster: Cluster | str) -> Cluster:
         """Waits until a cluster is active, and verified."""
-        return self.wait(
-            cluster,
-            lambda c: status_of(c) == "Active" and not c.extra.get("verification_due") and _is_seen(c),
-        )
+        return self.wait(cluster, _is_active)
 
     def gone(self, cluster: Cluster | str) -> Cluster:
         return self.wait(cluster, lambda c: c.is_gone)
+
+    def at_rest(self, cluster: Cluster | str) -> Cluster:
+        """Waits until nothing is done to a cluster: it is active and verified, or failed, or gone."""
+        return self.wait(cluster, lambda c: c.is_gone or _is_active(c) or _has_failed(c))
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Nothing is placed meanwhile: what nodes are made for is not over before this is left."""
+        self.fleet.full = True
+        try:
+            yield
+        finally:
+            self.fleet.full = False
 
     def nothing_left(self, cluster: Cluster) -> bool:
         return (
@@ -130,12 +156,28 @@ class World:
         )
 
 
-def _is_seen(cluster: Cluster) -> bool:
+def _is_active(cluster: Cluster) -> bool:
     seen = verification_of(cluster)
-    return seen is not None and seen.status != "CHECKING"
+    is_seen = seen is not None and seen.status != "CHECKING"
+    return status_of(cluster) == "Active" and not cluster.extra.get("verification_due") and is_seen
+
+
+def _has_failed(cluster: Cluster) -> bool:
+    return status_of(cluster) == "Error" and not cluster.is_busy
 
 
 def _unreachable(
     cluster: Cluster, node: NodeRecord, cancelled: Callable[[], bool] | None = None
 ) -> Remote:
     raise Unavailable("the tests' nodes run nothing")
+
+
+@contextmanager
+def moving(store: Store, plugins: Plugins, catalogue: FixedCatalogue) -> Iterator[World]:
+    """A world that goes on by itself until it is left."""
+    world = World(store, plugins, catalogue)
+    world.start()
+    try:
+        yield world
+    finally:
+        world.stop()

@@ -70,12 +70,10 @@ def test_a_configuration_that_takes_too_much_memory_is_invalid() -> None:
 def test_a_worker_killed_meanwhile_is_replaced_and_asked_again() -> None:
     with evaluation_workers(1) as pool:
         pid = pool.run(worker_pid, timeout=30)
-        slow = b"for a in range(400):\n  for b in range(300): x = a * b\n" + texts.LOOP.encode()
-        results: list[int] = []
+        os.kill(pid, signal.SIGSTOP)  # so that it cannot be through before it is killed
+        text, results = texts.LOOP.encode(), list[int]()
         thread = threading.Thread(
-            target=lambda: results.append(
-                len(JobReader(pool, Limits(steps=10**7, seconds=30)).read(slow, "vagrant"))
-            )
+            target=lambda: results.append(len(JobReader(pool, Limits(seconds=30)).read(text, "vagrant")))
         )
         thread.start()
         wait_for(lambda: bool(pool._busy))
@@ -85,6 +83,7 @@ def test_a_worker_killed_meanwhile_is_replaced_and_asked_again() -> None:
         assert pool.run(worker_pid, timeout=30) != pid
 
 
+@pytest.mark.alone
 def test_a_warm_read_takes_milliseconds(workers: WorkerProcesses, shared: Path) -> None:
     source = (shared / "data/aurora-jobs/hello_world.aurora").read_bytes()
     reader = JobReader(workers)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, distributions
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +13,15 @@ from gateway.clusters.model import Phase
 from gateway.plugins.exceptions import CannotScale, InvalidComponentCount
 from gateway.plugins.loader import GROUP, load
 from gateway.plugins.remote import Remote
-from tests.gateway.plugins.world import ROOT, World, group, request, view_of
+from tests.gateway.plugins.distributions import copy, install
+from tests.gateway.plugins.world import World, group, request, view_of
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EntryPoint]]:
     """The entry points of the example, which pip has installed beside the gateway."""
     target = tmp_path_factory.mktemp("installed")
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
-            *("--target", str(target), str(_copy(tmp_path_factory.mktemp("source")))),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    install(target, copy(tmp_path_factory.mktemp("source")))
     (distribution,) = distributions(path=[str(target)])
     assert distribution.metadata["Name"] == "mesos-gateway-notes"
     sys.path.insert(0, str(target))
@@ -42,15 +31,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[EntryPo
         del sys.modules[name]
 
 
-def _copy(directory: Path) -> Path:
-    """Returns a copy of the example: what is built beside it is not left in the project."""
-    return Path(shutil.copytree(ROOT / "examples" / "plugin", directory / "plugin"))
-
-
 def test_it_is_found_and_says_what_can_be(installed: list[EntryPoint]) -> None:
     plugins = load(installed)
     assert not plugins.broken
-    plugin = plugins.check("notes", "1.0")
+    plugin = plugins.choose("notes", "1.0").plugin
     assert plugin.get_required_image_tags("1.0") == ["notes", "1.0"]
     desks, readers = group("front", ["desk"]), group("back", ["reader"])
     cluster = view_of(request(("notes", "1.0"), [(desks, 1), (readers, 2)]))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from framework.model.errors import NotSupported
+from gateway.plugins.calls import PluginCalls
 from gateway.plugins.fake.plugin import FakePlugin
 from gateway.plugins.loader import GROUP, UnknownPlugin, load
 from gateway.plugins.spi import Plugin, missing, needs, offers
@@ -17,6 +18,8 @@ from gateway.plugins.spi import Plugin, missing, needs, offers
 FAKE = EntryPoint("fake", "gateway.plugins.fake.plugin:FakePlugin", GROUP)
 
 DUCK = """
+import threading
+free = threading.Event()
 class Duck:
     __slots__ = ("calls",)
     def __init__(self): self.calls = []
@@ -33,6 +36,12 @@ class Nothing:
     pass
 class Explodes:
     def __init__(self): raise RuntimeError("no disk")
+class Hangs(Duck):
+    def get_configs(self, version): free.wait(60)
+class NoConfigs(Duck):
+    def get_configs(self, version): return ["depth"]
+class NoProcesses(Duck):
+    def get_node_processes(self, version): return {"Pond": "duck"}
 class NoVersions(Duck):
     def get_versions(self): return []
 class Text(Duck):
@@ -46,6 +55,16 @@ class Repeated(Duck):
     def get_configs(self, version): return [Config("depth", "Pond", "node")] * 2
 class Odd(Duck):
     def get_configs(self, version): return [Config("depth", "Pond", "planet")]
+class Exits(Duck):
+    def __init__(self): raise SystemExit(3)
+class NoLabels(Duck):
+    def get_labels(self): return None
+class OddLabels(Duck):
+    def get_labels(self): return {"plugin_labels": {"enabled": True}}
+class NoTags(Duck):
+    def get_required_image_tags(self, version): return "duck"
+class NoText(Duck):
+    def get_title(self): return None
 a_duck = Duck()
 get_title = lambda: "A module"
 get_versions = lambda: ["2"]
@@ -113,20 +132,36 @@ def test_a_plugin_of_the_same_shape_has_what_it_has_and_the_defaults(what: str) 
 
 
 def test_a_module_may_be_a_plugin() -> None:
-    assert load([point("module")]).check("module", "2").get_title() == "A module"
+    assert load([point("module")]).choose("module", "2").plugin.get_title() == "A module"
 
 
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
         ("Nothing", "lacks the required methods get_title, get_versions"),
-        ("Explodes", "fails with RuntimeError: no disk"),
-        ("Absent", "fails with AttributeError"),
+        ("Explodes", "loading ducks_of_tests:Explodes has failed: RuntimeError: no disk"),
+        ("Absent", "has failed: AttributeError"),
         ("NoVersions", "it has no versions"),
-        ("Text", "its versions are '1.2', and should be a list"),
+        (
+            "Text",
+            "get_versions returns '1.2' (Expected `array`, got `str`)",
+        ),
         ("Twice", "the process duck belongs to Pond and to Lake"),
         ("Astray", "the option 'depth' is for 'Sea', which is no service"),
         ("Repeated", "the option 'depth' is there twice for Pond"),
+        ("Exits", "has failed: SystemExit: 3"),
+        ("NoLabels", "get_labels returns None (Expected `object`, got `null`), and should return {"),
+        (
+            "OddLabels",
+            "get_labels returns {'plugin_labels': {'enabled': True}} (Expected `object`, got `bool`",
+        ),
+        (
+            "NoTags",
+            "version 1: get_required_image_tags returns 'duck' (Expected `array`, got `str`)",
+        ),
+        ("NoText", "get_title returns None (Expected `str`, got `null`), and should return a text"),
+        ("NoConfigs", "version 1: get_configs returns 'depth', and should return a list of gateway."),
+        ("NoProcesses", "version 1: get_node_processes returns {'Pond': 'duck'} (Expected `array`"),
         ("Odd", "the option 'depth' has the scope 'planet'"),
     ],
 )
@@ -136,6 +171,13 @@ def test_a_broken_plugin_is_reported_and_the_others_load(what: str, sentence: st
     assert sentence in plugins.broken["broken"]
     with pytest.raises(UnknownPlugin, match="'broken' could not be loaded"):
         plugins.get("broken")
+
+
+def test_a_plugin_that_hangs_is_reported_and_the_others_load() -> None:
+    plugins = load([point("hangs", "Hangs"), FAKE], PluginCalls(0.5))
+    assert list(plugins.loaded) == ["fake"]
+    assert plugins.broken == {"hangs": "loading ducks_of_tests:Hangs has not ended within 0.5 s"}
+    sys.modules["ducks_of_tests"].free.set()
 
 
 def test_two_plugins_of_one_name_are_both_kept_out() -> None:
@@ -151,5 +193,5 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
     with pytest.raises(UnknownPlugin, match="no plugin with name 'spark'; there are: fake"):
         plugins.get("spark")
     with pytest.raises(UnknownPlugin, match=r"version '9'; it has 0\.1"):
-        plugins.check("fake", "9")
+        plugins.choose("fake", "9")
     assert UnknownPlugin.code == "INVALID_REFERENCE"

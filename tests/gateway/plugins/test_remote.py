@@ -1,33 +1,23 @@
-"""What plugins do on a node: beside a process, in a container, over SSH."""
+"""What plugins do on a node: beside a process, in a container."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import socket
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import paramiko
 import pytest
 
 from framework.model.errors import Unavailable
 from framework.remote import Finished
-from gateway.clusters import keys
-from gateway.clusters.model import Interface, NodeRecord, NodeSpec
-from gateway.plugins.channels import Channels, ExecChannel, ssh_files
+from gateway.clusters.model import NodeSpec
+from gateway.plugins.channels import Channels, ExecChannel
 from gateway.plugins.exceptions import NodeError
 from gateway.plugins.fake.plugin import FakePlugin
 from gateway.plugins.remote import Ended, Remote
-from gateway.plugins.ssh import SshChannel, target_of
-from gateway.plugins.views import ClusterView
 from tests.gateway.plugins.world import World, group, request, view_of
 
 SECRET = "5e" * 32
@@ -213,165 +203,3 @@ def test_a_port_is_spoken_to_until_the_remote_ends() -> None:
             thread.join()
     with pytest.raises(NodeError, match="has no address"):
         Remote(Recorder("debian"), "n", None).get_http_client(1)
-
-
-# -- over SSH --------------------------------------------------------------------------------------
-
-
-def a_node(number: int = 0) -> NodeRecord:
-    spec = NodeSpec(cpus=1, mem_mb=64)
-    face = Interface("eth0", "n", "127.0.0.1", "127.0.0.0/8")
-    return NodeRecord(
-        f"node-{number}", number, f"m-{number}", "m", spec, interfaces=(face,), task_id="t"
-    )
-
-
-class _Server(paramiko.ServerInterface):
-    """Lets the cluster's key in, and runs what it is told."""
-
-    def __init__(self, allowed: str) -> None:
-        self._allowed = allowed
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        good = username == "root" and key.get_base64() == self._allowed.split()[1]
-        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=_execute, args=(channel, command)).start()
-        return True
-
-
-def _execute(channel: paramiko.Channel, command: bytes) -> None:
-    """Runs a command for as long as the other side is there."""
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(command, shell=True, **pipes) as child:
-        threads = [
-            threading.Thread(target=_feed, args=(channel, child.stdin)),
-            threading.Thread(target=_give, args=(child.stdout, channel.sendall)),
-            threading.Thread(target=_give, args=(child.stderr, channel.sendall_stderr)),
-        ]
-        for thread in threads:
-            thread.start()
-        while child.poll() is None and not channel.closed:
-            time.sleep(0.01)
-        child.kill()
-        for thread in threads[1:]:
-            thread.join()
-        if (code := child.wait()) >= 0:  # otherwise there is nobody to tell
-            channel.send_exit_status(code)
-        channel.close()
-        threads[0].join()
-
-
-def _feed(channel: paramiko.Channel, pipe: Any) -> None:
-    with contextlib.suppress(OSError):
-        while data := channel.recv(65536):
-            pipe.write(data)
-    with contextlib.suppress(OSError):
-        pipe.close()
-
-
-def _give(pipe: Any, send: Any) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        while data := pipe.read1(65536):
-            send(data)
-
-
-@pytest.fixture
-def ssh_server(request: pytest.FixtureRequest) -> Iterator[int]:
-    """The port of an SSH server with the files of a node (parameter: the number of the node)."""
-    files = {file.path: file.text for file in ssh_files(SECRET, a_node(), "root")}
-    host = keys.host_key(SECRET, f"node-{getattr(request, 'param', 0)}")
-    transports: list[paramiko.Transport] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    peer, _ = listener.accept()
-                except OSError:
-                    return
-                transport = paramiko.Transport(peer)
-                transports.append(transport)
-                transport.add_server_key(paramiko.Ed25519Key.from_private_key(io.StringIO(host.private)))
-                try:
-                    transport.start_server(server=_Server(files["/root/.ssh/authorized_keys"]))
-                except (paramiko.SSHException, EOFError, OSError):
-                    continue  # a client that does not trust us goes away
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(30)
-    for transport in transports:
-        transport.close()
-
-
-def over_ssh(port: int, secret: str | None = SECRET) -> Remote:
-    """Returns the remote of a node whose image is reached over SSH."""
-
-    def run(*arguments: Any, **named: Any) -> Any:
-        raise AssertionError("the executor is not asked")
-
-    channels = Channels(run, lambda cluster_id: secret, ssh_port=port)
-    view = view_of(request(("fake", "0.1"), [(group("m", ["namenode"], transport="ssh"), 1)]))
-    cluster = msgspec.structs.replace(view.record, nodes=(a_node(),))
-    return ClusterView(cluster, channels).node_groups[0].instances[0].remote()
-
-
-def test_over_ssh(ssh_server: int, tmp_path: Path) -> None:
-    with over_ssh(ssh_server) as remote:
-        use_everything(remote, str(tmp_path))
-        # Both ways at once, more than any buffer holds.
-        big = os.urandom(1 << 20) * 3
-        remote.write_file_to(str(tmp_path / "big"), big)
-        assert (tmp_path / "big").read_bytes() == big
-
-
-def test_over_ssh_a_command_that_takes_too_long_or_is_not_wanted_is_left(ssh_server: int) -> None:
-    with over_ssh(ssh_server) as remote, pytest.raises(NodeError, match="has not ended in time"):
-        remote.execute_command("sleep 50", timeout=1)
-    target = target_of(SECRET, a_node(), "127.0.0.1", "root", ssh_server)
-    channel = SshChannel(target, cancelled=lambda: True)
-    with pytest.raises(NodeError, match="not wanted any more"):
-        channel.run(["sleep", "50"], b"", 60.0, "root")
-    channel.close()
-    assert "PRIVATE" not in repr(target)
-
-
-@pytest.mark.parametrize("ssh_server", [1], indirect=True)
-def test_over_ssh_another_nodes_server_is_not_trusted(ssh_server: int) -> None:
-    with over_ssh(ssh_server) as remote, pytest.raises(Unavailable, match="cannot be used over SSH"):
-        remote.execute_command("true")
-
-
-def test_over_ssh_nobody_gets_in_without_the_clusters_key(ssh_server: int) -> None:
-    other = msgspec.structs.replace(
-        target_of(SECRET, a_node(), "127.0.0.1", "root", ssh_server),
-        private_key=keys.user_key("aa" * 32).private,
-    )
-    channel = SshChannel(other)
-    with pytest.raises(Unavailable, match="Authentication failed"):
-        channel.run(["true"], b"", 10.0, "root")
-    with pytest.raises(Unavailable, match="its cluster has no keys"):
-        over_ssh(ssh_server, secret=None)
-
-
-def test_over_ssh_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with over_ssh(port) as remote, pytest.raises(Unavailable, match=r"127\.0\.0\.1 cannot be used"):
-        remote.execute_command("true")
-
-
-def test_who_is_let_in_has_a_key_where_the_server_looks_for_it() -> None:
-    paths = [file.path for file in ssh_files(SECRET, a_node(), "ubuntu")]
-    assert paths[0] == "/home/ubuntu/.ssh/authorized_keys"
-    assert "/etc/ssh/ssh_host_ed25519_key" in paths

@@ -15,7 +15,7 @@ from gateway.plugins.exceptions import (
     NodeError,
     RequiredServiceMissing,
 )
-from gateway.plugins.loader import check
+from gateway.plugins.profile import profile_of
 from gateway.plugins.spark.daemons import Worker, workers_of
 from gateway.plugins.spark.plugin import SparkPlugin
 from gateway.plugins.spark.settings import settings, spark_defaults, spark_env
@@ -33,7 +33,7 @@ def view(*groups: tuple[Group, int], **options: Any) -> ClusterView:
 def test_its_words_do_not_contradict_each_other() -> None:
     plugin = SparkPlugin()
     plugin.name = "spark"
-    check(plugin)
+    profile_of(plugin)
     assert plugin.get_title() == "Apache Spark"
     assert plugin.get_node_processes("3.5") == {"Spark": ["master", "slave"]}
     assert plugin.get_required_image_tags("3.5") == ["spark", "3.5"]

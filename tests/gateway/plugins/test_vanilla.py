@@ -14,7 +14,7 @@ from gateway.plugins.exceptions import (
     RequiredServiceMissing,
     TooFewNodes,
 )
-from gateway.plugins.loader import check
+from gateway.plugins.profile import profile_of
 from gateway.plugins.vanilla.files import (
     Layout,
     decommissioned,
@@ -45,7 +45,7 @@ def groups_of(version: str) -> tuple[Group, Group]:
 def test_its_words_do_not_contradict_each_other() -> None:
     plugin = VanillaPlugin()
     plugin.name = "vanilla"
-    check(plugin)
+    profile_of(plugin)
     assert plugin.get_title() == "Vanilla Apache Hadoop"
     # As Savanna's own documents have it.
     assert plugin.get_node_processes(V1) == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,16 +73,24 @@ class KvHandler(tornado.web.RequestHandler):
 
 @contextmanager
 def serving(
-    values: KeyValues, tokens: dict[str, Reader] | None = None, more: Any = (), tls: Any = None
+    values: KeyValues,
+    tokens: dict[str, Reader] | None = None,
+    more: Any = (),
+    tls: Any = None,
+    bound: socket.socket | None = None,
 ) -> Iterator[str]:
-    """Serves on a thread; gives the URL of the gateway, to which ``/v1/kv`` is to be added."""
+    """Serves on a thread; gives the URL of the gateway, to which ``/v1/kv`` is to be added. ``bound``
+    is the socket of a port that is known already, which is closed in the end."""
     started = threading.Event()
     found: dict[str, Any] = {}
 
     async def main() -> None:
         found["loop"], found["stop"] = asyncio.get_running_loop(), asyncio.Event()
         route = (r"/v1/kv/(.*)", KvHandler, {"values": values, "tokens": tokens or {}})
-        sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
+        sockets = [bound] if bound else tornado.netutil.bind_sockets(0, "127.0.0.1")
+        for one in sockets:
+            one.listen()
+            one.setblocking(False)
         server = tornado.httpserver.HTTPServer(tornado.web.Application([route, *more]), ssl_options=tls)
         server.add_sockets(sockets)
         found["port"] = sockets[0].getsockname()[1]

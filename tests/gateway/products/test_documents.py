@@ -53,6 +53,12 @@ def test_all_of_a_node_is_read() -> None:
     assert (spec.properties["port"], spec.properties["rack"]) == (22, "r1")
 
 
+def test_too_many_nodes_are_all_that_is_told() -> None:
+    nodes = {f"a{n}": NODE for n in range(501)}
+    said = problems({"nodes": nodes, "services": {"web": {"nodes": list(nodes)}}})
+    assert said == ("nodes: there are 501; a cluster has at most 500",)
+
+
 @pytest.mark.parametrize("image", [{}, {"docker_image": ""}, {"docker_image": None}])
 def test_a_node_may_leave_its_image_to_the_server(image: dict[str, Any]) -> None:
     assert node(**image).image is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from gateway.clusters.isolation import Isolator
 from gateway.clusters.kv import KeyValues
 from gateway.clusters.mirror import ConsulMirror, consul_url
 from gateway.clusters.model import Cluster, Operation, Phase
-from gateway.clusters.orchestration import Addresses, ProductProvider, failure_of, output_of
+from gateway.clusters.orchestration import OUTPUT_KEYS, Addresses, ProductProvider, failure_of
 from gateway.clusters.products import Product
 from gateway.clusters.provider import StepFailed
 from gateway.clusters.scripts import RunResult, ScriptRunner
@@ -139,6 +141,12 @@ def perform(given: ProductProvider, store: Store, moment: Any, **operation: Any)
     return context
 
 
+def output_of(store: Store, record: Cluster) -> dict[str, str]:
+    """What the last run of the cluster's script has put out, by :data:`OUTPUT_KEYS`."""
+    found = {key: store.kv.get(f"{record.key}/{key}") for key in OUTPUT_KEYS}
+    return {key: entry.value.decode() for key, entry in found.items() if entry is not None}
+
+
 def test_a_script_configures_its_cluster(store: Store, gateway: str, base: Path) -> None:
     given = provider(store, gateway, base)
     perform(given, store, "planned")
@@ -238,6 +246,8 @@ def test_where_scripts_cannot_run_nothing_is_placed(
             RunResult(2, "itself", "", "a\nb: c\n\n"),
             "the orchestrator's start ended with status 2: b: c",
         ),
+        # What ssh ends with when it cannot connect is no signal.
+        (RunResult(255, "itself", "", ""), "the orchestrator's start ended with status 255"),
         (RunResult(64, "itself", "", "usage"), "the orchestrator's start ended with status 64: usage"),
     ],
 )
@@ -263,7 +273,6 @@ class _Plain:
     """Stores every key as it is."""
 
     def __init__(self, values: KeyValues) -> None:
-        self._kv = values._store.kv
         self._values = values
 
     def get(self, reader: Any, key: str) -> Any:
@@ -285,6 +294,10 @@ class _Plain:
         return self._values.delete(reader, f"x/{key}", recurse=recurse)
 
 
+def leads() -> int:
+    return 1
+
+
 def kept(values: KeyValues, key: str) -> str | None:
     entry = values._store.kv.get(f"x/{key}")
     return None if entry is None else entry.value.decode()
@@ -294,7 +307,7 @@ def test_a_consul_of_the_operators_is_used_instead(
     store: Store, values: KeyValues, gateway: str, base: Path, consul: tuple[str, KeyValues]
 ) -> None:
     url, there = consul
-    mirror = ConsulMirror(f"{url}/v1/kv", store, values)
+    mirror = ConsulMirror(f"{url}/v1/kv", store, values, leads)
     try:
         given = provider(store, gateway, base, mirror=mirror)
         perform(given, store, "planned")
@@ -315,6 +328,125 @@ def test_a_consul_of_the_operators_is_used_instead(
         eventually(lambda: not there._store.kv.list(f"x/{DN}"), 60)
     finally:
         mirror.close()
+
+
+@pytest.fixture
+def nobody() -> Iterator[tuple[int, socket.socket]]:
+    """A port that nobody listens on, and nobody else gets while the socket is open."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1], held
+
+
+def ended(store: Store) -> str:
+    record = store.clusters.by_key(DN)
+    store.clusters.change(
+        record.cluster_id, lambda c: msgspec.structs.replace(c, nodes=(), phase=Phase.DELETED)
+    )
+    return record.cluster_id
+
+
+def test_a_consul_that_was_away_knows_what_has_happened_meanwhile(
+    store: Store, values: KeyValues, nobody: tuple[int, socket.socket]
+) -> None:
+    port, held = nobody
+    other = Store("sqlite://")
+    there = KeyValues(other)
+    mirror = ConsulMirror(f"http://127.0.0.1:{port}/v1/kv", store, values, leads, again_secs=0.2)
+    try:
+        ended(store)
+        with serving(_Plain(there), bound=held) as _:  # type: ignore[arg-type]
+            eventually(lambda: kept(there, f"{DN}/status") == "destroyed", 60)
+    finally:
+        mirror.close()
+        there.close()
+        other.close()
+
+
+def test_a_consul_is_told_later_what_happened_at_the_gateways_end(
+    store: Store, values: KeyValues, consul: tuple[str, KeyValues], nobody: tuple[int, socket.socket]
+) -> None:
+    url, there = consul
+    for number in (2, 3):
+        store.clusters.create(cluster(number))
+    standing = [f"clusters/joe/reference/1.0.0/{number}" for number in (1, 2, 3)]
+    first = ConsulMirror(f"{url}/v1/kv", store, values, leads)
+    eventually(lambda: len(store.objects.find("mirrored-cluster")) == 3, 60)
+    first.close()
+    assert [kept(there, f"{key}/status") for key in standing] == ["ready"] * 3
+    # Of what a script has written there, nothing has been taken over as yet.
+    there.put(Identity(user=None), f"x/{standing[2]}/status", b"as the script says")
+    # One that reaches nobody, and ends.
+    second = ConsulMirror(f"http://127.0.0.1:{nobody[0]}/v1/kv", store, values, leads)
+    ended(store)
+    store.clusters.forget("id-joe-2")
+    second.close()
+    third = ConsulMirror(f"{url}/v1/kv", store, values, leads)
+    try:
+        eventually(lambda: kept(there, f"{standing[0]}/status") == "destroyed", 60)
+        eventually(lambda: len(store.objects.find("mirrored-cluster")) == 2, 60)
+        assert kept(there, f"{standing[1]}/status") is None
+        # What has not changed is not written again.
+        assert kept(there, f"{standing[2]}/status") == "as the script says"
+    finally:
+        third.close()
+
+
+def test_who_does_not_lead_writes_nothing(
+    store: Store, values: KeyValues, consul: tuple[str, KeyValues]
+) -> None:
+    url, there = consul
+    term: list[int | None] = [None]
+    glances: list[int] = []
+
+    def glance() -> int | None:
+        glances.append(1)
+        return term[0]
+
+    mirror = ConsulMirror(f"{url}/v1/kv", store, values, glance)
+    try:
+        ended(store)
+        eventually(lambda: len(glances) > 2, 60)
+        assert kept(there, f"{DN}/status") is None
+        term[0] = 1
+        eventually(lambda: kept(there, f"{DN}/status") == "destroyed", 60)
+    finally:
+        mirror.close()
+
+
+def test_a_consul_is_told_what_another_leader_has_told_otherwise(
+    store: Store, values: KeyValues, consul: tuple[str, KeyValues]
+) -> None:
+    url, there = consul
+    terms: dict[str, int | None] = {"one": 1, "other": None}
+
+    def says(reason: str) -> None:
+        store.clusters.change("id-joe-1", lambda c: msgspec.structs.replace(c, reason=reason))
+        eventually(lambda: kept(there, f"{DN}/reason") == reason, 60)
+
+    one = ConsulMirror(f"{url}/v1/kv", store, values, lambda: terms["one"])
+    other = ConsulMirror(f"{url}/v1/kv", store, values, lambda: terms["other"])
+    try:
+        says("as at first")
+        terms.update(one=None, other=2)
+        says("otherwise")
+        terms.update(one=3, other=None)
+        says("as at first")
+    finally:
+        one.close()
+        other.close()
+
+
+def test_a_consul_that_is_away_does_not_keep_the_gateway_from_its_end(
+    store: Store, values: KeyValues, nobody: tuple[int, socket.socket]
+) -> None:
+    mirror = ConsulMirror(f"http://127.0.0.1:{nobody[0]}/v1/kv", store, values, leads)
+    for number in range(2, 6):
+        store.clusters.create(cluster(number))
+    ended(store)
+    end = threading.Thread(target=mirror.close, daemon=True)
+    end.start()
+    eventually(lambda: not end.is_alive(), 60)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 import json
 import os
 import shlex
@@ -12,8 +11,10 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import paramiko
@@ -32,6 +33,7 @@ from gateway.scripting import registry
 from gateway.store import Store
 from tests.gateway.products.registry_server import serving
 from tests.gateway.products.samples import cluster, node
+from tests.gateway.ssh_server import ssh_serving
 
 DN = "clusters/joe/reference/1.0.0/1"
 SECRET = "ab" * 32
@@ -165,24 +167,32 @@ def test_commands_run_in_a_node(mine: registry.Cluster, tmp_path: Path) -> None:
     assert shlex.quote(str(path)) != str(path)
 
 
-def test_a_registry_that_is_away_is_asked_again(mine: registry.Cluster, store: Store) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+def test_a_registry_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
-    client = registry.KeyValueStore(f"http://127.0.0.1:{port}/v1/kv", None)
-    thread = threading.Thread(target=lambda: found.append(client.get("a")))
-    thread.start()
+    refused = threading.Event()
 
-    def serve() -> None:
-        with socket.create_server(("127.0.0.1", port)) as late:
-            peer, _ = late.accept()
-            with peer:
-                peer.recv(4096)
-                body = b'[{"Key": "a", "Value": "eA=="}]'
-                peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    def pause(seconds: float) -> None:
+        refused.set()
+        time.sleep(seconds)
 
-    serve()
-    thread.join(30)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=pause)
+    monkeypatch.setattr(registry, "time", clock)
+    # Bound, so that nobody else gets the port; nobody listens there before it has been asked in vain.
+    with socket.socket() as late:
+        late.bind(("127.0.0.1", 0))
+        late.settimeout(60)
+        url = f"http://127.0.0.1:{late.getsockname()[1]}/v1/kv"
+        client = registry.KeyValueStore(url, None, patience=60.0)
+        thread = threading.Thread(target=lambda: found.append(client.get("a")))
+        thread.start()
+        assert refused.wait(60)
+        late.listen()
+        peer, _ = late.accept()
+        with peer:
+            peer.recv(4096)
+            body = b'[{"Key": "a", "Value": "eA=="}]'
+            peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    thread.join(60)
     assert found == ["x"]
 
 
@@ -249,55 +259,13 @@ def test_a_script_trusts_the_certificate_of_its_gateway_and_no_other(
 # -- over SSH --
 
 
-class _Server(paramiko.ServerInterface):
-    def __init__(self, allowed: str) -> None:
-        self._allowed = allowed
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        good = username == "root" and key.get_base64() == self._allowed.split()[1]
-        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        def answer() -> None:
-            done = subprocess.run(command, shell=True, capture_output=True, check=False)
-            channel.sendall(done.stdout)
-            channel.send_exit_status(done.returncode)
-            channel.close()
-
-        threading.Thread(target=answer).start()
-        return True
-
-
 @pytest.fixture
 def ssh_server(request: pytest.FixtureRequest) -> Iterator[int]:
     """An SSH server with the files of a node (parameter: the id of the node it is)."""
     files = {f.path: f.text for f in keys.node_files(SECRET, node(0))}
     host = keys.host_key(SECRET, request.param)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        transports: list[paramiko.Transport] = []
-
-        def serve() -> None:
-            peer, _ = listener.accept()
-            transport = paramiko.Transport(peer)
-            transports.append(transport)
-            transport.add_server_key(paramiko.Ed25519Key.from_private_key(io.StringIO(host.private)))
-            try:
-                transport.start_server(server=_Server(files["/root/.ssh/authorized_keys"]))
-            except paramiko.SSHException:
-                return  # a client that does not trust us goes away
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join(30)
-        for transport in transports:
-            transport.close()
+    with ssh_serving(host.private, files["/root/.ssh/authorized_keys"]) as port:
+        yield port
 
 
 def connection_to(mine: registry.Cluster, port: int, tmp_path: Path, monkeypatch: Any) -> Any:

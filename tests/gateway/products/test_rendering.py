@@ -76,6 +76,8 @@ def test_a_template_and_its_options_may_come_in_any_order(renderer: Renderer) ->
     renderer.check(PRODUCT)
     renderer.check(product(options=ProductOptions()))  # the options come later
     renderer.check(product(template=""))  # the template comes later
+    image = '{"nodes": {"a": {"cpu": 1, "mem": 64, "docker_image": {{ opts.image | tojson }}}}}'
+    renderer.check(product(template=image, options=ProductOptions()))
     with pytest.raises(Invalid, match="template line 5: there is no option 'size'"):
         renderer.check(product(options=ProductOptions(optional={"cpu": 1})))
     with pytest.raises(Invalid, match="template line 5: there is no option 'size'"):
@@ -95,6 +97,10 @@ def test_a_scripts_syntax_is_checked_in_a_worker(renderer: Renderer) -> None:
     [
         ("\n{{ opts['sise'] }}", "template line 2: there is no option 'sise'; did you mean 'size'?"),
         ("\n{{ opts.sise + 1 }}", "template line 2: there is no option 'sise'; did you mean 'size'?"),
+        ("\n{{ opts.sise | tojson }}", "template line 2: there is no option 'sise'; did you mean"),
+        ("{{ [1, opts.sise] | tojson }}", "template line 1: there is no option 'sise'; did you mean"),
+        ("{{ opts.sise | round }}", "template line 1: there is no option 'sise'; did you mean"),
+        ("{{ range | tojson }}", "template line 1: a value of the type method cannot be"),
         ("{{ nobody }}", "template line 1: 'nobody' is not defined; there are opts, user"),
         ("\n{% if %}", "template line 2: "),
         ("\n\n{% include 'x' %}", "template line 3: include is not possible"),

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,13 @@ if spec:
 with open(here / "calls", "a") as calls:
     calls.write(json.dumps(record) + chr(10))
 plan = json.loads((here / "plan").read_text())
-print(plan.get("errors", ""), file=sys.stderr, end="", flush=True)
-print(plan.get("output", ""), end="", flush=True)
 if plan.get("child"):
     child = os.fork()
     if not child:
         time.sleep(600)
     (here / "child").write_text(str(child))
+print(plan.get("errors", ""), file=sys.stderr, end="", flush=True)
+print(plan.get("output", ""), end="", flush=True)
 time.sleep(plan.get("seconds", 0))
 sys.exit(plan.get("code", 0))
 """
@@ -83,7 +84,7 @@ def inline(function: Any, *args: Any, timeout: float) -> Any:
     return function(*args)
 
 
-def backend(client: Client, dialect: Dialect = "v1", timeout: float = 20.0) -> CommandBackend:
+def backend(client: Client, dialect: Dialect = "v1", timeout: float = 60.0) -> CommandBackend:
     return CommandBackend(str(client.path), dialect, "west", inline, timeout)
 
 
@@ -158,7 +159,7 @@ def test_the_text_tells_what_the_code_does_not(client: Client) -> None:
 
 def test_output_without_end_is_cut(client: Client) -> None:
     client.will(output="x" * 3_000_000 + "\n" + OK)
-    finished = run_command([str(client.path)], 20.0, True)
+    finished = run_command([str(client.path)], 60.0, True)
     assert finished.code == 0
     assert len(finished.output) == 1024 * 1024
 
@@ -172,7 +173,7 @@ def alive(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             if not alive(pid):
@@ -183,26 +184,47 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_past_its_time_the_command_is_killed_with_its_children(client: Client) -> None:
+class Clock:
+    """Its time is past as soon as the command has said something, and ``ready`` returns."""
+
+    def __init__(self, ready: Callable[[], object] = lambda: None) -> None:
+        self._looks = 0
+        self._ready = ready
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        if self._looks <= 2:  # when it is started, and while it has said nothing
+            return 0.0
+        self._ready()
+        return 1000.0
+
+
+def test_past_its_time_the_command_is_killed_with_its_children(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.will(output="working\n", child=True, seconds=600)
-    with pytest.raises(Unavailable, match="has not ended") as error:
-        backend(client, timeout=1.0).create_job(KEY, BODY, "me")
+    monkeypatch.setattr("gateway.schedulers.command.time", Clock())
+    with pytest.raises(Unavailable, match="has not ended within 60 s") as error:
+        backend(client).create_job(KEY, BODY, "me")
     assert error.value.messages[1:] == ("working",)
     (call,) = client.calls
     assert gone(call["pid"])
     assert gone(int((client.directory / "child").read_text()))
 
 
-def test_a_child_that_stays_behind_is_killed_too(client: Client) -> None:
+def test_a_child_that_stays_behind_is_killed_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.will(output=OK, child=True)
+    monkeypatch.setattr("gateway.schedulers.command.time", Clock(lambda: gone(client.calls[0]["pid"])))
     with pytest.raises(Unavailable):
         # It keeps stdout open, so nobody knows whether all has been said.
-        backend(client, timeout=1.0).create_job(KEY, BODY, "me")
+        backend(client).create_job(KEY, BODY, "me")
     assert gone(int((client.directory / "child").read_text()))
 
 
 def test_a_command_that_dies_by_a_signal_has_failed(client: Client) -> None:
-    finished = run_command(["/bin/sh", "-c", "kill -9 $$"], 5.0, True)
+    finished = run_command(["/bin/sh", "-c", "kill -9 $$"], 60.0, True)
     assert finished.code == -signal.SIGKILL
 
 

@@ -21,8 +21,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def opened(place: str) -> Iterator[Callable[[], Store]]:
+def opened(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Store]]:
     """Opens stores on the same state and closes them."""
+    # Some tests have several that write at once: none gives up because the disk is slow.
+    monkeypatch.setattr("gateway.store.sessions._BUSY", 60.0)
+    monkeypatch.setattr("framework.storage.engine._STATEMENT", 60)
+    monkeypatch.setattr("framework.storage.engine._TRANSACTION", 60.0)
     stores: list[Store] = []
 
     def open_one() -> Store:

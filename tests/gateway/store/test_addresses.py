@@ -12,6 +12,7 @@ from framework.model.errors import Conflict, Invalid, NotFound
 from gateway.clusters.model import Interface
 from gateway.clusters.networks import Address, AddressAsk, Network, check_network, expand, subnet_of
 from gateway.store import Store
+from tests.gateway.products.samples import cluster
 
 NETWORK = Network(
     "internal",
@@ -100,6 +101,19 @@ def test_the_operator_marks_addresses(store: Store) -> None:
     assert free == Address("internal", "10.0.0.10")
     with pytest.raises(NotFound):
         store.networks.set_status("nowhere", "10.0.0.10", "free")
+
+
+def test_an_administrator_is_told_whose_address_it_is_by_the_key_of_the_cluster(store: Store) -> None:
+    store.networks.define(NETWORK)
+    found = store.clusters.create(cluster(7))
+    store.networks.take(found.cluster_id, [AddressAsk("n", "internal", "eth0", "10.0.0.13")])
+    with pytest.raises(Conflict, match=f"node n of the cluster {found.key} and"):
+        store.networks.define(msgspec.structs.replace(NETWORK, addresses=("10.0.0.10",)))
+    with pytest.raises(Conflict, match=f"by node n of the cluster {found.key}$"):
+        store.networks.delete("internal")
+    # Whoever asks for it on launching is not told whose cluster that is.
+    with pytest.raises(Conflict, match=f"belongs to node n of the cluster {found.cluster_id}$"):
+        store.networks.take("c", [AddressAsk("m", "internal", "eth0", "10.0.0.13")])
 
 
 def test_a_pool_changes_round_what_is_in_use(store: Store) -> None:

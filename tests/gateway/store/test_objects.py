@@ -31,6 +31,19 @@ def test_a_project_sees_its_own_and_what_others_share(store: Store) -> None:
     assert [o.id for o in store.objects.find("flavor", "q", name="name-2")] == ["id-2"]
 
 
+def test_a_name_may_be_refused_that_another_project_shows(store: Store) -> None:
+    store.objects.add(flavor(1, "q", shared=True))
+    store.objects.add(flavor(2, "q"))
+    for number in (1, 2):
+        new = msgspec.structs.replace(flavor(number + 2), name=f"name-{number}")
+        if number == 1:
+            with pytest.raises(NameTaken):
+                store.objects.add(new, among_shared=True)
+        store.objects.add(new, among_shared=number == 2)
+    with pytest.raises(NameTaken):
+        store.objects.add(msgspec.structs.replace(flavor(5), name="name-2"), among_shared=True)
+
+
 def test_a_name_is_taken_once_in_a_project(store: Store) -> None:
     store.objects.add(flavor(1))
     with pytest.raises(NameTaken):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from framework.model.errors import Conflict, Invalid, NotFound
 from framework.model.jobs import JobKey
-from framework.storage import Fenced, Storage
+from framework.storage import Fenced, Storage, StorageUnavailable
 from gateway.clusters.model import (
     Cluster,
     ClusterEvent,
@@ -136,7 +137,6 @@ def test_clusters_are_found_by_what_they_are(store: Store) -> None:
     ]
     assert ids(store.clusters.find(project="t")) == ["id-2"]
     assert ids(store.clusters.unfinished()) == ["id-1", "id-4"]
-    assert ids(store.clusters.leased()) == ["id-2"]
     assert store.clusters.phases() == {
         **dict.fromkeys(map(str, Phase), 0),
         "registered": 3,
@@ -166,7 +166,7 @@ def test_a_forgotten_cluster_leaves_nothing(store: Store) -> None:
 def test_a_row_that_cannot_be_read_is_named(store: Store) -> None:
     store.clusters.create(a_cluster())
     with store._sessions.write() as session:
-        session.connection.execute(sa.text("update gateway_clusters set body = '{}'"))
+        session.execute(sa.text("update gateway_clusters set body = '{}'"))
     with pytest.raises(Invalid, match="stored cluster id-1 cannot be read"):
         store.clusters.find()
 
@@ -251,8 +251,12 @@ def test_nobody_can_take_over_in_the_middle_of_a_commit(place: str, opened: Call
         order: list[str] = []
 
         def claim() -> None:
-            storage.claim_epoch()
-            order.append("claimed")
+            while True:
+                # Whoever waits for the lock gives up after a while; a commit may take longer than that.
+                with contextlib.suppress(StorageUnavailable):
+                    storage.claim_epoch()
+                    order.append("claimed")
+                    return
 
         thread = threading.Thread(target=claim)
         with store.transaction():
@@ -275,7 +279,7 @@ def test_a_state_in_memory_needs_no_fence() -> None:
 
 
 def test_the_revisions_make_the_tables_of_the_code(store: Store, place: str) -> None:
-    with store._sessions.read() as connection:
+    with store._sessions._database.transaction(write=False) as connection:
         found = sa.inspect(connection)
         assert CHAIN.revision(connection) == CHAIN.head
         for table in metadata.sorted_tables:

@@ -10,53 +10,7 @@ from gateway.dataprocessing.catalogue_file import Offers, default_image
 from gateway.dataprocessing.keypairs import Keypairs
 from gateway.dataprocessing.offers import StoredCatalogue
 from gateway.store import Store
-from tests.gateway.api.sahara.conftest import (
-    access,
-    app,
-    client,
-    commands,
-    data,
-    executed,
-    gateway,
-    http_server,
-    keys,
-    limits,
-    mesos,
-    mode,
-    open_gateway,
-    parts,
-    plugins,
-    pool,
-    registry,
-    service,
-    source,
-    store,
-    workers,
-)
-
-__all__ = [
-    "access",
-    "app",
-    "client",
-    "commands",
-    "data",
-    "executed",
-    "gateway",
-    "http_server",
-    "keys",
-    "limits",
-    "mesos",
-    "mode",
-    "open_gateway",
-    "parts",
-    "plugins",
-    "pool",
-    "registry",
-    "service",
-    "source",
-    "store",
-    "workers",
-]
+from tests.gateway.api.sahara.conftest import *  # noqa: F403 -- fixtures
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from gateway.auth.access import Access
 from gateway.auth.identity import Identity
 from gateway.clusters.networks import Network
 from gateway.context import Gateway
+from gateway.dataprocessing.catalogue_file import id_of
 from gateway.dataprocessing.keypairs import check_public_key, new_key
 from gateway.store import Store
 from tests.gateway.api.conftest import Client
@@ -168,6 +169,23 @@ async def test_the_operator_changes_what_is_offered(client: Client, two_tenants:
     assert registered["id"] == IMAGE
     assert (await client("DELETE", f"{OFFERS}/images/{IMAGE}", headers=root)).code == 204
     assert (await client("GET", f"{OFFERS}/images/{IMAGE}", headers=root)).code == 404
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_image_may_be_called_by_its_name(client: Client) -> None:
+    given = json.dumps({"name": "spark", "reference": "one"}).encode()
+    first = body(await client("PUT", f"{OFFERS}/images/spark", given))
+    assert first["id"] == id_of("image", "spark")
+    again = json.dumps({"name": "spark", "reference": "two"}).encode()
+    changed = body(await client("PUT", f"{OFFERS}/images/spark", again))
+    assert changed == {**first, "reference": "two"}
+    assert body(await client("GET", f"{OFFERS}/images/spark")) == changed
+    other = await client("PUT", f"{OFFERS}/images/Spark", again)
+    assert "called 'spark' in the body and 'Spark' in the path" in body(other, 400)["message"]
+    assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
+    # One that has another id is still found by its name.
+    assert body(await client("PUT", f"{OFFERS}/images/{IMAGE}", given))["id"] == IMAGE
+    assert body(await client("PUT", f"{OFFERS}/images/spark", again))["id"] == IMAGE
 
 
 BAD_KEYS = [

@@ -29,37 +29,8 @@ from gateway.context import ClusterParts, Gateway
 from gateway.pool import Mode
 from gateway.store import Store
 from gateway.workers import WorkerProcesses
-from tests.gateway.api.conftest import (
-    Client,
-    app,
-    client,
-    commands,
-    http_server,
-    limits,
-    mesos,
-    pool,
-    registry,
-    service,
-    source,
-    workers,
-)
-from tests.gateway.api.conftest import gateway as open_gateway
+from tests.gateway.api.conftest import Client
 from tests.gateway.auth.test_web_tokens import signed_token
-
-__all__ = [
-    "app",
-    "client",
-    "commands",
-    "http_server",
-    "limits",
-    "mesos",
-    "open_gateway",
-    "pool",
-    "registry",
-    "service",
-    "source",
-    "workers",
-]
 
 API = "/bigdata/api/v1"
 SECRET = "s3cret" * 8

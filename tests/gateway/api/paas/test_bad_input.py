@@ -68,6 +68,11 @@ FIELDS: dict[str, list[bytes]] = {
         b'{"name": "' + b"a" * 300 + b'", "version": "1"}',
         b'{"name": "a--b", "version": "1"}',
     ],
+    "describe_product": [
+        b'{"description": "' + b"x" * 20_000 + b'"}',
+        b'{"logo_url": "javascript:x"}',
+        b'{"name": "x"}',
+    ],
     "launch_cluster": [
         b'{"size": 9223372036854775808}',
         b'{"size": -1}',

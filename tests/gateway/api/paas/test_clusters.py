@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -13,14 +14,20 @@ from framework.model.errors import Invalid
 from gateway.api.paas.clusters import Scaling, plan_scaling
 from gateway.auth.access import Access
 from gateway.auth.signed import script_token
+from gateway.clusters.documents import ClusterDocument
+from gateway.clusters.launching import Launcher
 from gateway.clusters.model import Group, NodeRecord, NodeSpec, Phase
+from gateway.clusters.products import Product
+from gateway.clusters.rendering import Renderer
 from gateway.context import ClusterParts, Gateway
 from gateway.store import Store
+from gateway.workers import WorkerProcesses
 from tests.gateway.api.conftest import Client
 from tests.gateway.api.paas.conftest import (
     ADMIN,
     API,
     SCRIPT_KEY,
+    TEMPLATE,
     Executed,
     brought_up,
     launch,
@@ -57,6 +64,39 @@ async def test_a_launch_is_accepted_queued_and_found(client: Client, store: Stor
         "status": "ready",
         "progress": 100,
     }
+
+
+async def test_products_whose_names_run_together_have_their_clusters_each(client: Client) -> None:
+    template = TEMPLATE.replace("opts.size", "1").encode()
+    for name, version in [("web", "1-2"), ("web-1", "2"), ("web-1-2", "1")]:
+        body = {"name": name, "version": version, "description": ""}
+        product = f"{API}/products/{name}/{version}"
+        assert (await client("POST", f"{API}/products", json.dumps(body).encode())).code == 201
+        assert (await client("PUT", f"{product}/template", template)).code == 204
+        made = await client("POST", product, b"")
+        assert made.code == 202, made.body
+
+
+class TestAProductThatGoesMeanwhile:
+    @pytest.fixture
+    def parts(self, parts: ClusterParts, store: Store, workers: WorkerProcesses) -> ClusterParts:
+        class Slow(Renderer):
+            """While it renders somebody deletes the product, of which there is no cluster yet."""
+
+            def render(self, product: Product, given: Any, *, user: str, dn: str) -> ClusterDocument:
+                document = super().render(product, given, user=user, dn=dn)
+                store.products.delete(product.name, product.version)
+                return document
+
+        launcher = Launcher(store, Slow(workers), parts.service)
+        return dataclasses.replace(parts, launcher=launcher)
+
+    async def test_has_no_cluster_that_nobody_configures(self, client: Client, store: Store) -> None:
+        await register(client)
+        refused = await client("POST", LAUNCH, b'{"size": 2}')
+        assert refused.code == 404
+        assert "there is no product reference 1.0.0" in problem(refused)
+        assert store.clusters.find() == []
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,22 @@ async def test_a_product_is_registered_and_read_part_by_part(client: Client) -> 
     assert "begun" in json.loads(orchestrator.body)
 
 
+async def test_what_people_read_of_a_product_changes_part_by_part(client: Client) -> None:
+    await register(client)
+    for sent, description, logo in (
+        (b'{"description": "of one node"}', "of one node", ""),
+        (b'{"logo_url": "/logos/x.png"}', "of one node", "/logos/x.png"),
+        (b'{"description": "", "logo_url": ""}', "", ""),
+        (b"{}", "", ""),
+    ):
+        put = await client("PUT", PRODUCT, sent)
+        assert (put.code, put.body) == (204, b"")
+        found = json.loads((await client("GET", PRODUCT)).body)
+        assert (found["description"], found["logo_url"]) == (description, logo)
+    absent = await client("PUT", f"{API}/products/absent/1", b"{}")
+    assert absent.code == 404
+
+
 async def test_a_template_is_what_its_content_type_says(client: Client) -> None:
     await register(client)
     text = b"nodes: {node0: {cpu: 0.1, mem: 32}}\n"
@@ -151,7 +167,7 @@ class TestWhoMayWhat:
         for method, path in [
             ("POST", f"{API}/products"),
             ("DELETE", PRODUCT),
-            *[("PUT", PRODUCT + path) for path in paths[1:]],
+            *[("PUT", PRODUCT + path) for path in paths],
         ]:
             answer = await client(
                 method, path, b"{}" if method != "DELETE" else None, headers=token("alice")

@@ -21,47 +21,7 @@ from gateway.plugins import loader
 from gateway.plugins.loader import Plugins
 from gateway.store import Store
 from tests.gateway.api.conftest import Client
-from tests.gateway.api.paas.conftest import (
-    access,
-    app,
-    client,
-    commands,
-    executed,
-    http_server,
-    keys,
-    limits,
-    mesos,
-    mode,
-    open_gateway,
-    parts,
-    pool,
-    registry,
-    service,
-    source,
-    store,
-    workers,
-)
-
-__all__ = [
-    "access",
-    "app",
-    "client",
-    "commands",
-    "executed",
-    "http_server",
-    "keys",
-    "limits",
-    "mesos",
-    "mode",
-    "open_gateway",
-    "parts",
-    "pool",
-    "registry",
-    "service",
-    "source",
-    "store",
-    "workers",
-]
+from tests.gateway.api.paas.conftest import *  # noqa: F403 -- fixtures
 
 TENANT = "52778b7b79264c1397bd1e4486f41e35"
 OTHER = "98c7a399e3be408aab60037603909d94"

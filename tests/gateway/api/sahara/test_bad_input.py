@@ -68,7 +68,7 @@ FIELDS: dict[str, list[Any]] = {
     "resize_node_groups": [[], [{"name": "nope", "count": 1}], [{"name": "w", "count": -1}], "x"],
     "add_node_groups": [[], [{"name": "w"}], [{}], 1],
     "verification": [{}, {"status": "STOP"}, "START", []],
-    "username": [1, None, []],
+    "username": [1, None, [], "", "../root", "a b", "-x", "a\n", "a" * 300],
     "tags": ["x", [1], ["bad tag!"], ["a" * 300 + "!"], None, ["-x"]],
     "plugin_labels": [{"nope": {"status": True}}, {"hidden": {"status": 1}}, {"hidden": True}, []],
     "version_labels": [{"9": {"hidden": {"status": True}}}, {"0.1": {"x": {}}}, []],
@@ -93,8 +93,14 @@ async def prepare(client: Client) -> dict[str, str]:
     }
 
 
+def kind_of(route: Route) -> str:
+    """Returns what the collection is called, whether or not the path names a tenant."""
+    parts = route.pattern.split("/")[2:]
+    return parts[1] if parts[0] == "{tenant}" else parts[0]
+
+
 def path_of(route: Route, good: dict[str, str], **other: str) -> str:
-    kind = route.pattern.split("/")[3]
+    kind = kind_of(route)
     return route.pattern.format(**{**good, "template": good.get(kind, "x"), **other})
 
 
@@ -107,7 +113,7 @@ def good_body(route: Route) -> dict[str, Any]:
         "cluster-templates": {**CLUSTER, "name": "another"},
         "plugins": {"plugin_labels": {"hidden": {"status": False}}},
     }
-    kind = route.pattern.split("/")[3]
+    kind = kind_of(route)
     if kind == "clusters":
         changes = {
             "PUT": {"resize_node_groups": [{"name": "w", "count": 2}]},

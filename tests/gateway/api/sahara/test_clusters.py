@@ -28,7 +28,7 @@ from tests.gateway.api.sahara.conftest import (
     asking,
     fault,
 )
-from tests.gateway.dataprocessing.world import World
+from tests.gateway.dataprocessing.world import World, moving
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 Json = dict[str, Any]
@@ -68,14 +68,12 @@ OLD_GROUP_KEYS = {
 
 @pytest.fixture
 def world(store: Store, plugins: Plugins, catalogue: FixedCatalogue) -> Iterator[World]:
-    world = World(store, plugins, catalogue)
-    world.data.images.register(TENANT, REGISTERED, "cirros")
-    world.data.images.tag(TENANT, REGISTERED, ["fake", "0.1", "vanilla", "1.2.1"])
-    world.data.images.register(OTHER, REGISTERED, "cirros")
-    world.data.images.tag(OTHER, REGISTERED, ["fake", "0.1"])
-    world.start()
-    yield world
-    world.stop()
+    with moving(store, plugins, catalogue) as world:
+        world.data.images.register(TENANT, REGISTERED, "cirros")
+        world.data.images.tag(TENANT, REGISTERED, ["fake", "0.1", "vanilla", "1.2.1"])
+        world.data.images.register(OTHER, REGISTERED, "cirros")
+        world.data.images.tag(OTHER, REGISTERED, ["fake", "0.1"])
+        yield world
 
 
 @pytest.fixture
@@ -201,6 +199,22 @@ async def test_lists_are_filtered_sorted_and_paged(
     await create(client, body=a_cluster("vanilla", **hadoop))
     ids = made["clusters"]
     assert [(await read(client, one))["name"] for one in ids] == ["m-1", "m-2", "m-3"]
+    for known in world.data.clusters.find(TENANT):
+        world.wait(known, lambda c: c.step == "nodes")
+    whole = await client("GET", CLUSTERS)
+    listed = json.loads(whole.body)["clusters"]
+    assert [one["id"] for one in listed] == sorted(one["id"] for one in listed)
+    assert (await client("GET", CLUSTERS)).body == whole.body
+    assert whole.headers["Content-Type"] == "application/json; charset=UTF-8"
+    for one in listed:
+        # What instances wait for is asked of the scheduler, for one cluster at a time.
+        alone = await read(client, one["id"])
+        assert "instances wait" in alone.pop("status_description")
+        assert one.pop("status_description") == ""
+        assert alone == one
+    path = f"{CLUSTERS}/{ids[0]}"
+    await ask(client, "PATCH", path, {"description": "</script>"}, code=202)
+    assert b"<\\/script>" in (await client("GET", CLUSTERS)).body
     page = await ask(client, "GET", CLUSTERS + "?limit=2&sort_by=name", code=200)
     assert [one["name"] for one in page["clusters"]] == ["m-1", "m-2"]
     assert page["markers"] == {"prev": None, "next": ids[1]}

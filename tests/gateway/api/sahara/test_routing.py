@@ -115,7 +115,7 @@ async def test_who_asks(client: Client, gateway: Gateway) -> None:
 
 
 async def test_tenants_do_not_see_each_other(client: Client, gateway: Gateway) -> None:
-    """Every route, with what another tenant has."""
+    """Templates, with what another tenant has; every route: openstack/test_two_tenants.py."""
     gateway.access = asking()
     base = f"/v1.1/{TENANT}"
     made = await ask(client, "POST", f"{base}/node-group-templates", GROUP, code=202, headers=MEMBER)

@@ -160,6 +160,23 @@ async def test_what_a_cluster_uses_stays(client: Client, store: Store) -> None:
     await ask(client, "DELETE", f"{GROUPS}/{group}", code=204)
 
 
+async def test_a_protected_cluster_template_does_not_change_with_its_groups(client: Client) -> None:
+    group = await make_group(client)
+    path = f"{CLUSTERS}/{await make_cluster_template(client, group, is_protected=True)}"
+    before = await ask(client, "GET", path, code=200)
+    change = {"volumes_per_node": 1, "volumes_size": 7}
+    assert await refused(client, "PUT", f"{GROUPS}/{group}", change) == "UPDATE_FAILED"
+    found = await ask(client, "GET", f"{GROUPS}/{group}", code=200)
+    assert found["node_group_template"]["volumes_per_node"] == 0
+    # What is not in it is nothing of its.
+    await ask(client, "PUT", f"{GROUPS}/{group}", {"name": "another", "is_public": True}, code=202)
+    assert await ask(client, "GET", path, code=200) == before
+    await ask(client, "PUT", path, {"is_protected": False}, code=202)
+    await ask(client, "PUT", f"{GROUPS}/{group}", change, code=202)
+    found = await ask(client, "GET", path, code=200)
+    assert found["cluster_template"]["node_groups"][0]["volumes_size"] == 7
+
+
 async def test_images_must_be_registered_with_the_tags(client: Client) -> None:
     wanted = {**GROUP, "image_id": UNREGISTERED}
     assert await refused(client, "POST", GROUPS, wanted) == "INVALID_REFERENCE"
