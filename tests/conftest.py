@@ -66,8 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was measured; leaves the words of the last line where bin/test finds them, which says
-    them again at its end."""
+    """Says what was measured; leaves the words of the last line and the names of what failed where
+    bin/test finds them, which says them again at its end."""
     lines = list(summary(r for some in terminalreporter.stats.values() for r in some))
     if lines:
         terminalreporter.section("measured")
@@ -76,6 +76,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if path := os.environ.get("MESOS_GATEWAY_TEST_SUMMARY"):
         parts, _ = terminalreporter.build_summary_stats_line()
         Path(path).write_text(", ".join(text for text, _ in parts))
+        bad = [r for kind in ("failed", "error") for r in terminalreporter.stats.get(kind, ())]
+        names = dict.fromkeys(f"{report.nodeid}\n" for report in bad)
+        Path(f"{path}.failed").write_text("".join(names))
 
 
 @pytest.fixture

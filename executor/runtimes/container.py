@@ -75,6 +75,8 @@ class DockerRuntime:
         self._followers: list[threading.Thread] = []
         self._output = Output()
         self._complete = False
+        # How often the daemon had been away when the output was attached to.
+        self._outages = 0
 
     @property
     def container_id(self) -> str:
@@ -160,13 +162,16 @@ class DockerRuntime:
     def _start_single(self, process: ProcessSpec, run: int, log: ProcessLog) -> None:
         # Before the start, so that nothing of the output is missed. A later run replays nothing: the
         # stream of a restarted container begins with its attachment.
-        before = self.container_id
-        frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=False))
+        frames: Frames = Past([])
+
+        def attach() -> None:
+            nonlocal frames
+            frames.close()
+            frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=False))
+            self._outages = self._patiently.outages
+
         try:
-            self._container.start()
-            if self.container_id != before:
-                frames.close()
-                frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=True))
+            self._container.start(attach)
         except BaseException:
             frames.close()
             raise
@@ -179,9 +184,9 @@ class DockerRuntime:
         since = time.time()
         patience = _TOGETHER
         try:
-            self._output.take(frames, log)
-            while not self._has_ended(patience):
-                self._take_the_rest(log)
+            whole = self._output.take(frames, log)
+            while not self._has_ended(patience, whole):
+                whole = self._take_the_rest(log)
                 # A container that has closed its output runs on: ask ever less often.
                 patience = min(_LINGER, 2 * patience)
             about = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)
@@ -205,22 +210,24 @@ class DockerRuntime:
             pause = min(2 * pause, longest)
         return False
 
-    def _has_ended(self, patience: float) -> bool:
+    def _has_ended(self, patience: float, whole: bool) -> bool:
         """Returns whether the container ends within ``patience`` seconds, its output all taken.
 
-        The two come together, unless the stream of output was cut off.
+        The two come together, unless the stream of output was cut off (it was not ``whole``, or the
+        daemon was away since it began).
         """
-        begun, outages = time.monotonic(), self._patiently.outages
+        begun = time.monotonic()
         ended = self._patiently(lambda: self._docker.wait(self.container_id, patience), at_most=True)
-        together = time.monotonic() - begun < _TOGETHER and outages == self._patiently.outages
-        return ended and (together or self._complete)
+        together = time.monotonic() - begun < _TOGETHER and self._outages == self._patiently.outages
+        return ended and (self._complete or (whole and together))
 
-    def _take_the_rest(self, log: ProcessLog) -> None:
+    def _take_the_rest(self, log: ProcessLog) -> bool:
+        """Takes what was missed, and what comes; returns whether its stream ended by itself."""
         replay = self._output.is_replayable
         if not replay:
             logger.warning("some output of container %s is lost", self.container_id)
         frames = self._patiently(lambda: self._docker.attach(self.container_id, replay), at_most=True)
-        outages = self._patiently.outages
+        self._outages = self._patiently.outages
         if not self._is_running():
             # It may have ended before it was attached: then the stream never would.
             frames.close()
@@ -228,10 +235,11 @@ class DockerRuntime:
                 past = self._patiently(lambda: self._docker.past_output(self.container_id), at_most=True)
                 self._output.take(past, log, replayed=True)
             self._complete = True
-            return
-        self._output.take(frames, log, replayed=replay)
+            return True
+        whole = self._output.take(frames, log, replayed=replay)
         # If the container has ended by now, and nothing was cut off, there is no more.
-        self._complete = not self._is_running() and outages == self._patiently.outages
+        self._complete = whole and not self._is_running() and self._outages == self._patiently.outages
+        return whole
 
     def _is_running(self) -> bool:
         about = self._patiently(lambda: self._docker.inspect(self.container_id), at_most=True)

@@ -28,8 +28,8 @@ class Output:
         """Whether the daemon still has everything from the beginning."""
         return sum(self._total.values()) + self._lines * _ENVELOPE < _KEPT
 
-    def take(self, frames: Frames, log: ProcessLog, replayed: bool = False) -> None:
-        """Moves output to the log until the stream ends, in whatever way.
+    def take(self, frames: Frames, log: ProcessLog, replayed: bool = False) -> bool:
+        """Moves output to the log until the stream ends; returns whether it ended by itself.
 
         ``replayed``: the stream begins with all that the container has ever written; what was taken
         of it before is left out.
@@ -45,8 +45,10 @@ class Output:
                     log.write(stream, new)
         except Down as error:
             logger.info("the output of a container is interrupted: %s", error)
+            return False
         finally:
             frames.close()
+        return True
 
 
 class Past:

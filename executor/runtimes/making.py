@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from executor.networks import explain_taken, is_gone, is_taken
@@ -149,19 +150,23 @@ class TaskContainer:
         else:
             self._name = f"{self._name}-{uuid.uuid4().hex[:8]}"
 
-    def start(self) -> None:
-        """Starts the container, and connects it to all of its networks."""
+    def start(self, before: Callable[[], None] = lambda: None) -> None:
+        """Starts the container, and connects it to all of its networks.
+
+        ``before`` is called before each try: a start that is refused ends what is attached.
+        """
         if self._connected:
             # Docker would attach it to all of them again, in any order.
             self._patiently(lambda: self._networks.disconnect_others(self.id))
         give_up, tries = time.monotonic() + self._context.options.address_patience, 0
         while True:
+            before()
             try:
                 self._start_once()
             except (Refused, NoSuchThing) as error:
                 text, tries = str(error), tries + 1
                 if "docker-init" in text and self.options.host.get("init"):
-                    self._without_init()
+                    self._without_init(before)
                     return
                 if self.attachments and is_gone(text) and tries <= _TRIES:
                     self._patiently(self._networks.ensure)
@@ -187,7 +192,7 @@ class TaskContainer:
 
         self._patiently(start)
 
-    def _without_init(self) -> None:
+    def _without_init(self, before: Callable[[], None]) -> None:
         """This daemon has no docker-init: the command becomes the first process of its container."""
         logger.warning("the Docker daemon has no docker-init; containers run without it")
         self._docker.discard(self.id)
@@ -196,7 +201,7 @@ class TaskContainer:
         )
         self.id = self._create_once()
         self._put_files()
-        self.start()
+        self.start(before)
 
     def _explain(self, text: str) -> str:
         if self.attachments and is_taken(text):

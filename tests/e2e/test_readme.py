@@ -67,6 +67,8 @@ def test_the_walk_through_the_api_works_as_pasted(client: Client) -> None:
     assert {n for n in before if before[n] != after[n]} <= {1}
     pasted("restart.shards=0,2'$", 202)
     eventually(lambda: client.tasks(KEY), lambda now: now[0] != after[0])
+    # Until the new task has a log it is the old one's that is shown.
+    eventually(lambda: client.states(KEY)[0], lambda state: state == "RUNNING")
     assert "may listen on port" in eventually(lambda: client.log(KEY, 0), lambda log: "hello" in log)
     assert "instance 0 may listen" in pasted("logs.stream=stdout'$", 200)
     # The restart goes on, watching each instance for 30 s; a kill ends it.

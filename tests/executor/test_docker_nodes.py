@@ -207,6 +207,32 @@ def test_interfaces_come_in_their_order_and_the_command_waits_for_all(
     assert lan.there() == []
 
 
+def test_no_output_is_missed_when_the_start_takes_a_second_try(
+    bench: Bench,
+    image: str,
+    runtimes: Runtimes,
+    client: docker.DockerClient,
+    lan: Lan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, network = runtimes.docker(), lan.attachment(1, 7)
+    tries = []
+
+    def start(container: str) -> None:
+        # As an executor that sweeps does it, which looked before this container was made.
+        if not tries:
+            client.networks.get(networks.network_name(network)).remove()
+        tries.append(container)
+        DockerService.start(service, container)
+
+    monkeypatch.setattr(service, "start", start)
+    task = payload("g1", process("echo hello"), node=Node("db0", (network,)), container=Container(image))
+    end = bench.run(task)
+    assert end["state"] == "TASK_FINISHED", end["message"]
+    assert len(tries) == 2
+    assert bench.log("g1") == "hello\n"
+
+
 def test_a_network_that_is_another_one_is_not_used(
     bench: Bench, image: str, client: docker.DockerClient, lan: Lan
 ) -> None:
