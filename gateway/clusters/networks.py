@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from framework.model.errors import Invalid
+from framework.model.errors import Conflict, Invalid
 from framework.model.jobs import check_segment
 
 Status = Literal["free", "used"]
@@ -90,6 +90,21 @@ def check_network(network: Network) -> Network:
     gateway = None if not network.gateway else str(_inside(network, subnet, network.gateway))
     pool = _pool(network, subnet, gateway)
     return msgspec.structs.replace(network, subnet=str(subnet), gateway=gateway, addresses=pool)
+
+
+def check_apart(network: Network, others: Iterable[Network]) -> None:
+    """Raises :class:`Conflict` if another network has addresses of this one's subnet.
+
+    One Docker daemon holds no two such networks ("Pool overlaps with other one on this address space"):
+    nodes of the second would fail on every agent that has the first.
+    """
+    subnet = _subnet(network.subnet)
+    for other in others:
+        if other.name != network.name and subnet.overlaps(_subnet(other.subnet)):
+            raise Conflict(
+                f"network {network.name}: its subnet {subnet} overlaps {other.subnet}, that of the "
+                f"network {other.name}; Docker can have only one of them on an agent"
+            )
 
 
 def _pool(network: Network, subnet: Subnet, gateway: str | None) -> tuple[str, ...]:

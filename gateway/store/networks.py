@@ -17,6 +17,7 @@ from gateway.clusters.networks import (
     Network,
     Status,
     check_address,
+    check_apart,
     check_network,
 )
 from gateway.store import tables
@@ -39,7 +40,7 @@ class NetworkStore:
         """Stores a network, or another shape of it; returns it in its usual notation.
 
         Raises :class:`Invalid` for what is no network, :class:`Conflict` if nodes have addresses that
-        would be gone.
+        would be gone, or another network has addresses of the subnet.
         """
         network = check_network(network)
         with self._sessions.write() as session:
@@ -47,6 +48,8 @@ class NetworkStore:
             before = _network(reader, network.name)
             if before == network:
                 return network
+            if before is None or before.subnet != network.subnet:
+                check_apart(network, _all(reader))
             used = {a.address: a for a in _addresses(reader, network.name, "used")}
             if lost := [address for address in used if address not in network.addresses]:
                 owner = _who_by_key(reader, used[lost[0]])
@@ -77,8 +80,7 @@ class NetworkStore:
     def list(self) -> Sequence[Network]:
         """Returns the networks by name."""
         with self._sessions.read() as reader:
-            rows = reader.execute(_ALL).scalars().all()
-        return [_NETWORK.decode(body) for body in rows]
+            return _all(reader)
 
     def delete(self, name: str) -> None:
         """Raises :class:`NotFound`, and :class:`Conflict` while a node has an address of it."""
@@ -210,6 +212,10 @@ def _existing(reader: Reader, name: str) -> Network:
     if found is None:
         raise NotFound(f"there is no network {name[:255]!r}")
     return found
+
+
+def _all(reader: Reader) -> list[Network]:
+    return [_NETWORK.decode(body) for body in reader.execute(_ALL).scalars().all()]
 
 
 def _network(reader: Reader, name: str) -> Network | None:

@@ -174,3 +174,24 @@ def test_pools_and_subnets_are_read_as_people_write_them() -> None:
     for wrong in (["10.0.0.9-10.0.0.8"], ["0.0.0.0-255.255.255.255"], ["::-1::"], ["10.0.0.1-::1"]):
         with pytest.raises(Invalid):
             expand(wrong)
+
+
+def test_no_two_networks_have_addresses_in_common(store: Store) -> None:
+    store.networks.define(NETWORK)
+    store.networks.define(Network("other", "10.1.0.0/16", ("10.1.0.2",)))
+    store.networks.define(Network("six", "fd00::/64", ("fd00::2",)))
+    wider = Network("wider", "10.0.0.0/8", ("10.200.0.2",))
+    with pytest.raises(Conflict) as refused:
+        store.networks.define(wider)
+    assert str(refused.value) == (
+        "network wider: its subnet 10.0.0.0/8 overlaps 10.0.0.0/24, that of the network internal; "
+        "Docker can have only one of them on an agent"
+    )
+    with pytest.raises(Conflict, match=r"overlaps 10\.0\.0\.0/24"):
+        store.networks.define(Network("other", "10.0.0.128/25", ("10.0.0.130",)))
+    # What was defined before this was refused can still be changed otherwise.
+    store.networks.delete("internal")
+    store.networks.define(msgspec.structs.replace(wider, subnet="10.2.0.0/16", addresses=()))
+    store.networks.define(NETWORK)
+    store.networks.define(msgspec.structs.replace(NETWORK, description="of the nodes"))
+    assert [n.name for n in store.networks.list()] == ["internal", "other", "six", "wider"]
