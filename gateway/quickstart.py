@@ -60,6 +60,20 @@ Documents of that API name the port 5000: bin/quickstart --port 5000 serves ther
 """
 
 
+_HELP = """usage: bin/quickstart [OPTION OF THE GATEWAY]…
+
+Starts a gateway on an embedded local Mesos, with containers if a Docker daemon answers and plain
+processes otherwise; brings a sample job up to RUNNING, registers the product reference, says what to
+try with curl, and serves until Ctrl-C. Nothing is left behind.
+
+All options are the gateway's, and hold instead of what this program gives it:
+
+  bin/quickstart --port 9000          serve on another port than 8888
+  bin/quickstart --local-agents 5     with five agents
+  bin/gateway --help                  all of them
+"""
+
+
 class QuickstartFailed(RuntimeError):
     """The sample did not come up; the sentence says what to look at."""
 
@@ -250,6 +264,9 @@ def serve(arguments: Sequence[str]) -> int:
 
 def main() -> int:
     """Entry point of ``bin/quickstart``."""
+    if not {"--help", "-h"}.isdisjoint(sys.argv[1:]):
+        sys.stdout.write(_HELP)
+        return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return serve(sys.argv[1:])

@@ -141,3 +141,10 @@ def test_a_wrong_option_is_refused_with_the_gateways_own_sentence() -> None:
         assert run.returncode != 0
         assert "--port" in run.stderr
         assert list(Path(directory).iterdir()) == []
+
+
+def test_its_help_is_its_own_and_starts_nothing() -> None:
+    command = [sys.executable, "-m", "gateway.quickstart", "--help"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert run.stdout.startswith("usage: bin/quickstart")
+    assert "Runtime" not in run.stdout
