@@ -66,8 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what was measured; leaves the words of the last line and the names of what failed where
-    bin/test finds them, which says them again at its end."""
+    """Says what was measured; leaves the words of the last line, and below them the names of what has
+    failed, where bin/test finds them, which says them again at its end."""
     lines = list(summary(r for some in terminalreporter.stats.values() for r in some))
     if lines:
         terminalreporter.section("measured")
@@ -75,10 +75,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     if path := os.environ.get("MESOS_GATEWAY_TEST_SUMMARY"):
         parts, _ = terminalreporter.build_summary_stats_line()
-        Path(path).write_text(", ".join(text for text, _ in parts))
         bad = [r for kind in ("failed", "error") for r in terminalreporter.stats.get(kind, ())]
-        names = dict.fromkeys(f"{report.nodeid}\n" for report in bad)
-        Path(f"{path}.failed").write_text("".join(names))
+        names = dict.fromkeys(report.nodeid for report in bad)
+        words = ", ".join(text for text, _ in parts)
+        Path(path).write_text("".join(f"{line}\n" for line in (words, *names)))
 
 
 @pytest.fixture
