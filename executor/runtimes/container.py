@@ -74,8 +74,9 @@ class DockerRuntime:
         self._pids: dict[str, int] = {}
         self._followers: list[threading.Thread] = []
         self._output = Output()
+        # Of the present run: whether all of its output has been taken, and how often the daemon had been
+        # away when it was attached to.
         self._complete = False
-        # How often the daemon had been away when the output was attached to.
         self._outages = 0
 
     @property
@@ -168,7 +169,7 @@ class DockerRuntime:
             nonlocal frames
             frames.close()
             frames = self._patiently(lambda: self._docker.attach(self.container_id, replay=False))
-            self._outages = self._patiently.outages
+            self._outages, self._complete = self._patiently.outages, False
 
         try:
             self._container.start(attach)
