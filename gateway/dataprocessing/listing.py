@@ -89,11 +89,12 @@ def page(items: Sequence[T], query: Query, field: Callable[[T, str], Any]) -> Pa
 
 
 def _matches(item: T, filters: Mapping[str, str], field: Callable[[T, str], Any]) -> bool:
-    return all(_text(field(item, name)) == value for name, value in filters.items())
+    return all(_is(field(item, name), value) for name, value in filters.items())
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _is(value: Any, wanted: str) -> bool:
+    # Python's clients write True, others true.
+    return str(value) == wanted or (isinstance(value, bool) and str(value).lower() == wanted.lower())
 
 
 def _order(value: Any) -> tuple[bool, str]:

@@ -68,6 +68,10 @@ async def test_pages(client: Client) -> None:
     found = await ask(client, "GET", f"{GROUPS}?name=g3&plugin_name=fake&is_public=false", code=200)
     assert [one["name"] for one in found["node_group_templates"]] == ["g3"]
     assert "markers" not in found
+    # As Python's clients write it.
+    for flag, number in (("True", 0), ("False", 5)):
+        found = await ask(client, "GET", f"{GROUPS}?is_public={flag}", code=200)
+        assert len(found["node_group_templates"]) == number
 
 
 async def test_a_change_reaches_the_cluster_templates(client: Client) -> None:
