@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -86,7 +87,7 @@ def _image_id(catalogue: Catalogue, text: str) -> str:
     """Returns the id of the image that a path calls by its id or its name; of a new one it follows
     from the name, as in the catalogue's file. Blocks."""
     if is_uuid(text):
-        return text
+        return str(uuid.UUID(text))  # as it is kept
     known = (one.id for one in catalogue.images() if one.name == text)
     return next(known, None) or id_of("image", text)
 

@@ -183,6 +183,11 @@ async def test_an_image_may_be_called_by_its_name(client: Client) -> None:
     other = await client("PUT", f"{OFFERS}/images/Spark", again)
     assert "called 'spark' in the body and 'Spark' in the path" in body(other, 400)["message"]
     assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
+    # An id in another spelling is the same.
+    capitals = f"{OFFERS}/images/{IMAGE.upper()}"
+    assert body(await client("PUT", capitals, given))["id"] == IMAGE
+    assert body(await client("GET", capitals))["id"] == IMAGE
+    assert (await client("DELETE", capitals)).code == 204
     # One that has another id is still found by its name.
     assert body(await client("PUT", f"{OFFERS}/images/{IMAGE}", given))["id"] == IMAGE
     assert body(await client("PUT", f"{OFFERS}/images/spark", again))["id"] == IMAGE
