@@ -68,6 +68,15 @@ async def test_flavors(client: Client) -> None:
     assert [one["id"] for one in second] == ["3", "4"]
     large = body(await client("GET", "/compute/v2.1/flavors?minRam=2000"))["flavors"]
     assert [one["id"] for one in large] == ["4", "5"]
+    # The next page is restricted as the first one was.
+    less = json.dumps({"name": "m1.none", "vcpus": 1, "ram": 64}).encode()
+    await client("PUT", f"{OFFERS}/flavors/6", less)
+    path, seen = "/compute/v2.1/flavors?minDisk=2&limit=1", []
+    while path:
+        page = body(await client("GET", path))
+        seen += [one["id"] for one in page["flavors"]]
+        path = page.get("flavors_links", [{"href": ""}])[0]["href"].removeprefix(client.url)
+    assert seen == ["3", "4", "5"]
 
 
 @pytest.mark.gen_test(timeout=60)
