@@ -228,6 +228,19 @@ async def test_labels(client: Client) -> None:
     assert await refused(client, "PATCH", f"{BASE}/plugins/no", off, code=404) == "NOT_FOUND"
 
 
+async def test_groups_of_the_old_api_have_its_volumes(client: Client) -> None:
+    """Also after a change: those of templates keep what their templates say."""
+    clusters = CLUSTERS.replace("/v1.1/", "/v1.0/")
+    inline = {"count": 1, "flavor_id": "42", "node_processes": ["namenode"]}
+    group = await make_group(client)
+    asked = [{"name": "a", **inline}, {"name": "b", "count": 1, "node_group_template_id": group}]
+    made = await ask(client, "POST", clusters, {**CLUSTER, "node_groups": asked}, code=202)
+    path = f"{clusters}/{made['cluster_template']['id']}"
+    changed = await ask(client, "PUT", path, {"node_groups": asked}, code=202)
+    for found in (made, changed):
+        assert [one["volumes_size"] for one in found["cluster_template"]["node_groups"]] == [10, 0]
+
+
 async def test_old_keys(client: Client) -> None:
     """What v1.0 makes, v1.1 shows, and the other way round; names may have underscores in v1.0."""
     old = "/v1.0/t/node-group-templates"
