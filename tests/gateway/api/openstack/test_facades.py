@@ -192,6 +192,15 @@ async def test_an_image_may_be_called_by_its_name(client: Client) -> None:
     other = await client("PUT", f"{OFFERS}/images/Spark", again)
     assert "called 'spark' in the body and 'Spark' in the path" in body(other, 400)["message"]
     assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
+    # What is answered can be sent back; another id in the body is not passed over.
+    assert body(await client("PUT", f"{OFFERS}/images/spark", json.dumps(first).encode())) == first
+    for path, entry in (
+        ("images/spark", {"name": "spark", "id": IMAGE}),
+        ("flavors/9", {"name": "huge", "vcpus": 1, "ram": 64, "id": "10"}),
+    ):
+        refused = await client("PUT", f"{OFFERS}/{path}", json.dumps(entry).encode())
+        assert "in the body and" in body(refused, 400)["message"]
+    assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
     # An id in another spelling is the same.
     capitals = f"{OFFERS}/images/{IMAGE.upper()}"
     assert body(await client("PUT", capitals, given))["id"] == IMAGE
