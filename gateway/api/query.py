@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode
 
 from framework.model.errors import Invalid
 
@@ -78,6 +79,11 @@ class Query:
     def shards(self) -> tuple[int, ...] | None:
         """Returns the instances that ``shards`` names, None (all of them) if it is absent."""
         return parse_shards(self.all("shards"))
+
+    def changed(self, **values: str) -> str:
+        """Returns the query as text, with ``values`` for those of their names."""
+        kept = {name: given for name, given in self._values.items() if name not in values}
+        return urlencode({**kept, **values}, doseq=True)
 
     def bindings(self) -> dict[str, str]:
         """Returns the pairs of ``bind=NAME=VALUE``; the last of two with the same name counts."""

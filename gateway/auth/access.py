@@ -207,8 +207,15 @@ class Access:
             self._failures.take(address, now)
             raise self._unauthorized(str(error)) from None
         if identity is None:
-            raise self._unauthorized("credentials of this kind are not taken here")
+            raise self._unauthorized(self._not_taken(credentials))
         return identity
+
+    def _not_taken(self, credentials: Credentials) -> str:
+        # Where only passwords are asked for there are tokens, too: those that this server has issued.
+        issues = self.issuer is None and self._script_key() is not None
+        if credentials.scheme == "bearer" and issues:
+            return "the token is not one of this server, has expired, or is not its user's any more"
+        return "credentials of this kind are not taken here"
 
     async def _ask(self, credentials: Credentials) -> Identity | None:
         issued = self._of_token(credentials)

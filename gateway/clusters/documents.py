@@ -22,10 +22,9 @@ from gateway.clusters.docker_opts import parse as parse_docker_opts
 from gateway.clusters.fields import WORD, Reader, as_number
 from gateway.clusters.model import DiskAsk, Group, NetworkAsk, NodeAsk, NodeSpec, Service
 from gateway.clusters.options import kind_of
-from gateway.clusters.requests import MOST_NODES
+from gateway.clusters.requests import MOST_DISKS, MOST_NODES
 from gateway.jobs.faults import invalid, shown, suggestion
 
-_MOST_DISKS = 64
 _MOST_NETWORKS = 8
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -212,8 +211,8 @@ def _disks(
     path = f"{path}.disks"
     number = as_number(value)
     if number is not None:
-        if not number.is_integer() or not 0 <= number <= _MOST_DISKS:
-            reader.say(path, f"{number:g} is not a number of disks: 0 to {_MOST_DISKS}")
+        if not number.is_integer() or not 0 <= number <= MOST_DISKS:
+            reader.say(path, f"{number:g} is not a number of disks: 0 to {MOST_DISKS}")
             return (), ()
         return tuple(DiskAsk(f"disk{i}", f"/data/{i}") for i in range(1, int(number) + 1)), ()
     by_name = _truth(reader, data.get("use_custom_disks"), path.replace(".disks", ".use_custom_disks"))
@@ -221,8 +220,8 @@ def _disks(
     host_paths = []
     places: set[str] = set()
     entries = reader.mapping(value, path)
-    if len(entries) > _MOST_DISKS:
-        reader.say(path, f"there are {len(entries)} disks; a node has at most {_MOST_DISKS}")
+    if len(entries) > MOST_DISKS:
+        reader.say(path, f"there are {len(entries)} disks; a node has at most {MOST_DISKS}")
     for name, item in entries.items():
         where = f"{path}.{name[:80]}"
         if not SEGMENT.fullmatch(name):

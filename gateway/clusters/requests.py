@@ -22,6 +22,8 @@ from gateway.clusters.model import (
 from gateway.clusters.phases import move
 
 MOST_NODES = 500
+# Of a node.
+MOST_DISKS = 64
 # The stage of a deletion in which the provider takes leave.
 FAREWELL = "deleting"
 

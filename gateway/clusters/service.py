@@ -139,7 +139,7 @@ class Clusters:
         self._tell(cluster, f"restarted by {user or cluster.owner}", node=node_name)
 
     def wake(self, cluster_id: str) -> None:
-        """Has the engine look at a cluster: one launched within a transaction that is over now."""
+        """Has the engine look at a cluster that was launched or resized in a transaction, now over."""
         self._engine.wake(cluster_id)
 
     def renew(self, cluster_id: str, lease_secs: float | None) -> Cluster:

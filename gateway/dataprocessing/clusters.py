@@ -126,7 +126,10 @@ class DataClusters:
             self._means.store.clusters.change(
                 cluster_id, lambda c: verification.due(advice.for_cluster(c, advised))
             )
-            return self._resize(cluster_id, plan, user, groups)
+            begun = self._resize(cluster_id, plan, user, groups)
+        # Within the transaction there was nothing to be seen of it yet.
+        self._means.clusters.wake(cluster_id)
+        return begun
 
     def _new_groups(
         self, tenant: str, profile: VersionProfile, cluster: Cluster, new: Sequence[NodeGroup]

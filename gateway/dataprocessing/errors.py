@@ -86,12 +86,6 @@ class BadPage(Invalid):
     code = "400"
 
 
-class BadParameter(Invalid):
-    """A part of the query is not known, or cannot be."""
-
-    code = "INVALID_PARAMS_ON_REQUEST"
-
-
 class NoSuchObject(NotFound):
     """What the path names is not there, or not for this caller."""
 

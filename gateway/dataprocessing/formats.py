@@ -16,7 +16,6 @@ _LABEL = r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 # Savanna's documents also use names with underscores.
 OLD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-OBJECT_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 KEYPAIR_NAME = re.compile(r"[a-zA-Z0-9_ -]+")
 _TAG = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 TAG = re.compile(rf"{_TAG}(?:\.{_TAG})*")
@@ -62,7 +61,6 @@ def make_checker() -> FormatChecker:
     patterns: dict[str, re.Pattern[str]] = {
         "valid_name_hostname": HOST_NAME,
         "valid_old_name": OLD_NAME,
-        "valid_name": OBJECT_NAME,
         "valid_keypair_name": KEYPAIR_NAME,
         "valid_tag": TAG,
         "valid_user_name": USER_NAME,

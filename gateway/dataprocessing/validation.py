@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gateway.clusters.requests import MOST_DISKS
 from gateway.dataprocessing.catalogue import Catalogue, flavor_of, network_of
 from gateway.dataprocessing.errors import InvalidData, InvalidReference, NotThere
 from gateway.dataprocessing.images import ImageRegistry
@@ -58,6 +59,9 @@ class Checks:
             check_processes(profile, group["node_processes"])
         if group.get("image_id"):
             self.image(tenant, group["image_id"], profile)
+        # Each is made with every node: without a limit a few bytes fill the memory.
+        if (volumes := group.get("volumes_per_node") or 0) > MOST_DISKS:
+            raise InvalidData(f"{volumes} volumes are too many for a node; {MOST_DISKS} at most")
 
 
 def check_configs(profile: VersionProfile, configs: Mapping[str, Mapping[str, Any]] | None) -> None:

@@ -140,6 +140,18 @@ class InstanceView(Frozen):
         return self._open(self.node_group.cluster.record, self._node)
 
 
+_USUAL: Mapping[str, Any] = {
+    "volume_mount_prefix": MOUNT_PREFIX,
+    "volumes_per_node": 0,
+    "volumes_size": 0,
+    "node_configs": {},
+    "node_processes": [],
+    "image_id": None,
+    "floating_ip_pool": None,
+    "image_username": "root",
+}
+
+
 class NodeGroupView(Frozen):
     """Nodes that are alike. ``flavor``: what each of them has, as ``vcpus``, ``ram`` (MiB), ``disk``
     (GiB)."""
@@ -157,15 +169,9 @@ class NodeGroupView(Frozen):
         flavor = {"vcpus": spec.cpus, "ram": spec.mem_mb, "disk": spec.disk_mb / 1024}
         object.__setattr__(self, "flavor", Frozen(flavor))
         fields = {
-            "volume_mount_prefix": MOUNT_PREFIX,
-            "volumes_per_node": 0,
-            "volumes_size": 0,
-            "node_configs": {},
-            "node_processes": [],
-            "image_id": None,
-            "floating_ip_pool": None,
-            "image_username": "root",
-            **group.extra,
+            **_USUAL,
+            # null in a request is what it leaves open.
+            **{n: v for n, v in group.extra.items() if v is not None or n not in _USUAL},
             "name": group.name,
             "count": group.extra.get("count", len(nodes)),
         }

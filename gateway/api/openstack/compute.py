@@ -63,12 +63,10 @@ async def _flavors(call: Call, view: Any) -> Answer:
     least_disk = call.query.integer("minDisk", 0, 0, 2**62)
     found = await call.run(call.dataprocessing.catalogue.flavors)
     large = [one for one in found if one.mem_mb >= least_ram and one.disk_gb >= least_disk]
-    shown, last = page(large, call)
+    shown, following = page(large, call)
     body: dict[str, Any] = {"flavors": [view(flavor) for flavor in shown]}
-    if last is not None:
-        limit = call.query.one("limit") or len(shown)
-        path = call.pattern + f"?limit={limit}&marker={last.id}"
-        body["flavors_links"] = [link(call, path, "next")]
+    if following is not None:
+        body["flavors_links"] = [link(call, f"{call.pattern}?{following}", "next")]
     return Answer(body)
 
 

@@ -34,14 +34,14 @@ async def list_cloud_images(call: Call) -> Answer:
         for image in found
         if name in (None, image.name) and one_id in (None, image.id) and _in_general(call)
     ]
-    shown, last = page(wanted, call)
+    shown, following = page(wanted, call)
     body: dict[str, Any] = {
         "images": [_image(image) for image in shown],
         "schema": "/v2/schemas/images",
         "first": "/v2/images",
     }
-    if last is not None:
-        body["next"] = f"/v2/images?limit={call.query.one('limit') or len(shown)}&marker={last.id}"
+    if following is not None:
+        body["next"] = f"/v2/images?{following}"
     return Answer(body)
 
 

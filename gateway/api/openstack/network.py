@@ -44,11 +44,10 @@ async def list_cloud_networks(call: Call) -> Answer:
         for one in found
         if (not names or one.name in names) and (not ids or one.id in ids) and _in_general(call)
     ]
-    shown, last = page(wanted, call)
+    shown, following = page(wanted, call)
     body: dict[str, Any] = {"networks": [_network(one) for one in shown]}
-    if last is not None:
-        path = f"{_NETWORKS}?limit={call.query.one('limit') or len(shown)}&marker={last.id}"
-        body["networks_links"] = [link(call, path, "next")]
+    if following is not None:
+        body["networks_links"] = [link(call, f"{_NETWORKS}?{following}", "next")]
     return Answer(body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -35,7 +36,9 @@ async def read_offered_flavor(call: Call, flavor: str) -> Answer:
 
 async def put_flavor(call: Call, flavor: str) -> Answer:
     check_operator(call, "flavors")
-    wanted = flavor_from(read_value(call.body, FlavorEntry, "the flavor"), flavor)
+    entry = read_value(call.body, FlavorEntry, "the flavor")
+    _check_id("flavor", entry.id, flavor)
+    wanted = flavor_from(entry, flavor)
     await call.run(call.dataprocessing.offers.put_flavor, wanted)
     return Answer(_flavor(wanted))
 
@@ -70,7 +73,9 @@ async def put_image(call: Call, image: str) -> Answer:
     data = call.dataprocessing
 
     def put() -> Image:
-        return data.offers.put_image(image_from(entry, _image_id(data.catalogue, image)))
+        image_id = _image_id(data.catalogue, image)
+        _check_id("image", entry.id.lower(), image_id)
+        return data.offers.put_image(image_from(entry, image_id))
 
     return Answer(_image(await call.run(put)))
 
@@ -82,11 +87,20 @@ async def withdraw_image(call: Call, image: str) -> Answer:
     return _GONE
 
 
+def _check_id(what: str, in_body: str, by_path: str) -> None:
+    """Raises :class:`Invalid` for a body with another id than the path's, which counts."""
+    if in_body not in ("", by_path):
+        raise Invalid(
+            f"the {what}'s id is {in_body[:60]!r} in the body and {by_path[:60]!r} by the path; leave "
+            "it out of the body, or write the same"
+        )
+
+
 def _image_id(catalogue: Catalogue, text: str) -> str:
     """Returns the id of the image that a path calls by its id or its name; of a new one it follows
     from the name, as in the catalogue's file. Blocks."""
     if is_uuid(text):
-        return text
+        return str(uuid.UUID(text))  # as it is kept
     known = (one.id for one in catalogue.images() if one.name == text)
     return next(known, None) or id_of("image", text)
 

@@ -77,8 +77,8 @@ def tenant(call: Call) -> str:
     return tenant_of(call.caller, None)
 
 
-def page(items: Sequence[T], call: Call) -> tuple[Sequence[T], T | None]:
-    """Returns what ``limit`` and ``marker`` ask for, and the last of it if there is more behind it.
+def page(items: Sequence[T], call: Call) -> tuple[Sequence[T], str | None]:
+    """Returns what ``limit`` and ``marker`` ask for, and the query of the page behind it, if any.
 
     Raises :class:`Invalid` for a marker that is not in the list.
     """
@@ -92,7 +92,10 @@ def page(items: Sequence[T], call: Call) -> tuple[Sequence[T], T | None]:
         start = ids.index(marker) + 1
     shown = items[start : start + min(limit, _MOST)]
     more = bool(shown) and start + len(shown) < len(items)
-    return shown, shown[-1] if more else None
+    if not more:
+        return shown, None
+    # What else restricts this page restricts the next one.
+    return shown, call.query.changed(limit=str(len(shown)), marker=shown[-1].id)
 
 
 def no(what: str, name: str) -> NotFound:

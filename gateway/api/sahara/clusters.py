@@ -16,8 +16,6 @@ from gateway.dataprocessing.listing import Columns, Query, page
 from gateway.dataprocessing.progress import Progress
 from gateway.dataprocessing.status import status_of
 
-# Savanna said so of groups that did not.
-_OLD_VOLUMES_SIZE = 10
 _OF_EXTRA = (
     "description",
     "default_image_id",
@@ -99,8 +97,7 @@ async def read_data_cluster(asked: Asked, cluster: str) -> Answer:
 
 
 async def scale_data_cluster(asked: Asked, cluster: str) -> Answer:
-    given = asked.body(schemas.SCALING)
-    _with_old_sizes(asked, given.get("add_node_groups"))
+    given = asked.with_sizes(asked.body(schemas.SCALING), "add_node_groups")
     user = asked.call.identity(asked.tenant)
     progress = _progress(asked)
 
@@ -152,14 +149,7 @@ def _as_savanna(asked: Asked, given: dict[str, Any]) -> dict[str, Any]:
     shows the options that were given."""
     if asked.old:
         given.setdefault("use_autoconfig", False)
-        _with_old_sizes(asked, given.get("node_groups"))
-    return given
-
-
-def _with_old_sizes(asked: Asked, groups: Sequence[dict[str, Any]] | None) -> None:
-    for group in groups or ():
-        if asked.old and "node_group_template_id" not in group:
-            group.setdefault("volumes_size", _OLD_VOLUMES_SIZE)
+    return asked.with_sizes(given)
 
 
 def _is_true(asked: Asked, name: str) -> bool:

@@ -28,6 +28,8 @@ BASE = "/v1.1/{tenant}"
 DEFAULT_TENANT = "default"
 _LONGEST_TENANT = 64
 PAGING = ("limit", "marker", "sort_by")
+# Savanna said so of groups that did not.
+OLD_VOLUMES_SIZE = 10
 _NAMES = {
     "invalid": "INVALID_DATA",
     "not_supported": "NOT_IMPLEMENTED_ERROR",
@@ -67,6 +69,13 @@ class Asked:
             raise MalformedBody(f"cannot understand JSON: {'; '.join(error.messages)}") from None
         schemas.check(document, schemas.old(schema) if self.old else schema)
         return document
+
+    def with_sizes(self, given: dict[str, Any], groups: str = "node_groups") -> dict[str, Any]:
+        """Returns a body whose ``groups`` have the volumes that v1.0 meant where it said nothing."""
+        for group in given.get(groups) or ():
+            if self.old and "node_group_template_id" not in group:
+                group.setdefault("volumes_size", OLD_VOLUMES_SIZE)
+        return given
 
     def page(self, columns: Columns) -> Query:
         """Returns which page of a list is wanted."""

@@ -6,13 +6,19 @@ from typing import Any
 
 from gateway.api.http import Answer, json_text
 from gateway.api.sahara import bodies
-from gateway.api.sahara.routing import GONE, PAGING, Asked, accepted, listed, route
+from gateway.api.sahara.routing import (
+    GONE,
+    OLD_VOLUMES_SIZE,
+    PAGING,
+    Asked,
+    accepted,
+    listed,
+    route,
+)
 from gateway.dataprocessing import schemas
 from gateway.dataprocessing.listing import Columns, page
 from gateway.dataprocessing.objects import ClusterTemplate, NodeGroupTemplate
 
-# Savanna said so of templates that did not.
-_OLD_VOLUMES_SIZE = 10
 _SORTABLE = frozenset({"id", "name", "plugin_name", "hadoop_version", "created_at", "updated_at"})
 _FILTERABLE = frozenset(
     {
@@ -50,7 +56,7 @@ async def list_node_group_templates(asked: Asked) -> Answer:
 async def create_node_group_template(asked: Asked) -> Answer:
     given = asked.body(schemas.NODE_GROUP_TEMPLATE)
     if asked.old:
-        given.setdefault("volumes_size", _OLD_VOLUMES_SIZE)
+        given.setdefault("volumes_size", OLD_VOLUMES_SIZE)
     create = asked.data.node_group_templates.create
     found = await asked.call.run(create, asked.tenant, given)
     return accepted({"node_group_template": bodies.node_group_template(found, asked.old)})
@@ -93,11 +99,7 @@ async def list_cluster_templates(asked: Asked) -> Answer:
 
 
 async def create_cluster_template(asked: Asked) -> Answer:
-    given = asked.body(schemas.CLUSTER_TEMPLATE)
-    if asked.old:
-        for group in given.get("node_groups") or ():
-            if "node_group_template_id" not in group:
-                group.setdefault("volumes_size", _OLD_VOLUMES_SIZE)
+    given = asked.with_sizes(asked.body(schemas.CLUSTER_TEMPLATE))
     found = await asked.call.run(asked.data.cluster_templates.create, asked.tenant, given)
     return accepted({"cluster_template": bodies.cluster_template(found, asked.old)})
 
@@ -108,7 +110,7 @@ async def read_cluster_template(asked: Asked, template: str) -> Answer:
 
 
 async def update_cluster_template(asked: Asked, template: str) -> Answer:
-    given = asked.body(schemas.CLUSTER_TEMPLATE_CHANGE)
+    given = asked.with_sizes(asked.body(schemas.CLUSTER_TEMPLATE_CHANGE))
     update = asked.data.cluster_templates.update
     found = await asked.call.run(update, asked.tenant, template, given)
     return accepted({"cluster_template": bodies.cluster_template(found, asked.old)})

@@ -152,6 +152,7 @@ def test_several_clusters_are_created_at_once_or_none(world: World) -> None:
         ({"node_groups": [group("w", 0)]}, Invalid, "at least one node"),
         ({"node_groups": []}, Invalid, "at least one node"),
         ({"node_groups": [group("w", 10**12)]}, InvalidData, "500 at most"),
+        ({"node_groups": [group("w", 1, volumes_per_node=65)]}, InvalidData, "64 at most"),
         ({"plugin_name": "nope"}, PluginError, "no plugin with name 'nope'"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +15,25 @@ from gateway.dataprocessing.verification import verification_of
 from gateway.plugins.exceptions import PluginError
 from tests.gateway.dataprocessing.asks import failing, given, group, sizes
 from tests.gateway.dataprocessing.world import TENANT, World
+
+
+def test_the_engine_hears_of_a_resize_when_it_can_see_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world.active(world.data.launches.create(TENANT, given()))
+    wake, me, seen = world.engine.wake, threading.current_thread(), []
+
+    def hear(cluster_id: str | None = None) -> None:
+        if threading.current_thread() is me:
+            with ThreadPoolExecutor(1) as other:  # which sees what is stored
+                now = other.submit(world.store.clusters.get, made.cluster_id).result()
+            seen.append(len(now.nodes))
+        wake(cluster_id)
+
+    monkeypatch.setattr(world.engine, "wake", hear)
+    more = {"resize_node_groups": [{"name": "worker", "count": 3}]}
+    world.data.clusters.scale(TENANT, made.cluster_id, more)
+    assert seen[-1] == 4
 
 
 def test_a_cluster_grows_shrinks_and_loses_a_group(world: World) -> None:

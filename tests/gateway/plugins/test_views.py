@@ -84,6 +84,16 @@ def test_groups_know_their_cluster_and_what_is_configured_for_them() -> None:
     assert [one.instance_name for one in view.instances_with("namenode")] == ["m-0"]
 
 
+def test_what_a_request_has_left_open_with_null_is_as_usual() -> None:
+    null = dict.fromkeys(("node_configs", "volume_mount_prefix", "volumes_size", "availability_zone"))
+    nodes = group("w", ["datanode"], volumes_per_node=1)
+    nodes = msgspec.structs.replace(nodes, extra={**nodes.extra, **null})
+    (seen,) = view_of(request(("fake", "0.1"), [(nodes, 1)], CONFIGS)).node_groups
+    assert seen.configuration() == CONFIGS
+    assert seen.storage_paths() == ["/volumes/disk1"]
+    assert (seen.volumes_size, seen.availability_zone) == (0, None)
+
+
 def test_instances_have_their_names_and_addresses() -> None:
     view = a_view()
     node = msgspec.structs.replace(

@@ -68,6 +68,15 @@ async def test_flavors(client: Client) -> None:
     assert [one["id"] for one in second] == ["3", "4"]
     large = body(await client("GET", "/compute/v2.1/flavors?minRam=2000"))["flavors"]
     assert [one["id"] for one in large] == ["4", "5"]
+    # The next page is restricted as the first one was.
+    less = json.dumps({"name": "m1.none", "vcpus": 1, "ram": 64}).encode()
+    await client("PUT", f"{OFFERS}/flavors/6", less)
+    path, seen = "/compute/v2.1/flavors?minDisk=2&limit=1", []
+    while path:
+        page = body(await client("GET", path))
+        seen += [one["id"] for one in page["flavors"]]
+        path = page.get("flavors_links", [{"href": ""}])[0]["href"].removeprefix(client.url)
+    assert seen == ["3", "4", "5"]
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -183,6 +192,20 @@ async def test_an_image_may_be_called_by_its_name(client: Client) -> None:
     other = await client("PUT", f"{OFFERS}/images/Spark", again)
     assert "called 'spark' in the body and 'Spark' in the path" in body(other, 400)["message"]
     assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
+    # What is answered can be sent back; another id in the body is not passed over.
+    assert body(await client("PUT", f"{OFFERS}/images/spark", json.dumps(first).encode())) == first
+    for path, entry in (
+        ("images/spark", {"name": "spark", "id": IMAGE}),
+        ("flavors/9", {"name": "huge", "vcpus": 1, "ram": 64, "id": "10"}),
+    ):
+        refused = await client("PUT", f"{OFFERS}/{path}", json.dumps(entry).encode())
+        assert "in the body and" in body(refused, 400)["message"]
+    assert (await client("DELETE", f"{OFFERS}/images/spark")).code == 204
+    # An id in another spelling is the same.
+    capitals = f"{OFFERS}/images/{IMAGE.upper()}"
+    assert body(await client("PUT", capitals, given))["id"] == IMAGE
+    assert body(await client("GET", capitals))["id"] == IMAGE
+    assert (await client("DELETE", capitals)).code == 204
     # One that has another id is still found by its name.
     assert body(await client("PUT", f"{OFFERS}/images/{IMAGE}", given))["id"] == IMAGE
     assert body(await client("PUT", f"{OFFERS}/images/spark", again))["id"] == IMAGE

@@ -134,6 +134,21 @@ async def test_a_user_who_is_gone_has_no_tokens(client: Client, asking: Access, 
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_where_passwords_are_asked_for_a_token_that_has_ended_is_called_so(
+    client: Client, gateway: Gateway, users: Path
+) -> None:
+    made = make_authenticators(Options(auth=("basic",), auth_file=users))
+    gateway.access = Access(made, script_key=lambda: SCRIPT_KEY)
+    text = text_of(await client("POST", TOKENS, login("alice", project="red")))
+    users.write_text("[users.bob]\n")
+    gateway.access.reload()
+    answer = await client("GET", "/v1.1/images", headers=with_token(text))
+    gateway.access.close()
+    assert answer.code == 401
+    assert "not its user's any more" in json.loads(answer.body)["error"]["message"]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_whose_a_token_is_may_be_asked_by_its_owner(client: Client, asking: Access) -> None:
     alice = text_of(await client("POST", TOKENS, login("alice", project="red")))
     bob = text_of(await client("POST", TOKENS, login("bob", project="blue")))

@@ -36,7 +36,7 @@ FIELDS: dict[str, list[Any]] = {
         [],
         "x",
     ],
-    "volumes_per_node": [-1, 1.5, "1", LARGE],
+    "volumes_per_node": [-1, 1.5, "1", 65, LARGE],
     "volumes_size": [-1, "x", LARGE],
     "volume_mount_prefix": ["x", "/", "/a b", "/../etc", "/a/", "/a\n"],
     "image_id": ["x", 1, "bd190be8-52c3-41bb-97bc-c93cf544da6d"],

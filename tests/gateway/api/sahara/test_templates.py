@@ -68,6 +68,10 @@ async def test_pages(client: Client) -> None:
     found = await ask(client, "GET", f"{GROUPS}?name=g3&plugin_name=fake&is_public=false", code=200)
     assert [one["name"] for one in found["node_group_templates"]] == ["g3"]
     assert "markers" not in found
+    # As Python's clients write it.
+    for flag, number in (("True", 0), ("False", 5)):
+        found = await ask(client, "GET", f"{GROUPS}?is_public={flag}", code=200)
+        assert len(found["node_group_templates"]) == number
 
 
 async def test_a_change_reaches_the_cluster_templates(client: Client) -> None:
@@ -222,6 +226,19 @@ async def test_labels(client: Client) -> None:
     unknown = {"version_labels": {"9": {"enabled": {"status": True}}}}
     assert await refused(client, "PATCH", path, unknown) == "INVALID_REFERENCE"
     assert await refused(client, "PATCH", f"{BASE}/plugins/no", off, code=404) == "NOT_FOUND"
+
+
+async def test_groups_of_the_old_api_have_its_volumes(client: Client) -> None:
+    """Also after a change: those of templates keep what their templates say."""
+    clusters = CLUSTERS.replace("/v1.1/", "/v1.0/")
+    inline = {"count": 1, "flavor_id": "42", "node_processes": ["namenode"]}
+    group = await make_group(client)
+    asked = [{"name": "a", **inline}, {"name": "b", "count": 1, "node_group_template_id": group}]
+    made = await ask(client, "POST", clusters, {**CLUSTER, "node_groups": asked}, code=202)
+    path = f"{clusters}/{made['cluster_template']['id']}"
+    changed = await ask(client, "PUT", path, {"node_groups": asked}, code=202)
+    for found in (made, changed):
+        assert [one["volumes_size"] for one in found["cluster_template"]["node_groups"]] == [10, 0]
 
 
 async def test_old_keys(client: Client) -> None:
