@@ -97,6 +97,7 @@ def test_the_page_keeps_what_stands_around_the_figures(tmp_path: Path) -> None:
     root = ElementTree.fromstring(plot.read_text())
     bars = [e for e in root.iter() if e.tag.endswith("rect") and e.get("fill", "").startswith("#")]
     assert [bar.get("fill") for bar in bars] == ["#2e7d32", "#c62828"]
+    assert "green: met, red: missed, grey: none" in plot.read_text()
     docs.rewrite(report(), page, plot)
     assert page.read_text().count(docs.BEGIN) == 1
 
