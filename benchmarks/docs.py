@@ -119,7 +119,7 @@ def svg(results: Sequence[Result]) -> str:
         'font-family="sans-serif" font-size="12">',
         f'<rect width="100%" height="{height}" fill="white"/>',
         '<text x="10" y="20" font-size="14">Speed beside the peer of the same run '
-        "(1: as fast; black tick: the goal)</text>",
+        "(1: as fast; black tick: the goal; green: met, red: missed, grey: none)</text>",
     ]
     for decade in range(math.ceil(low), math.floor(high) + 1):
         at = x(10.0**decade)

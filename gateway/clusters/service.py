@@ -6,10 +6,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from framework.core.messages import PendingReason
-from framework.model.errors import Conflict, NotFound
+from framework.model.errors import NotFound
 from gateway.clusters.fleet import Fleet
 from gateway.clusters.model import Cluster, ClusterEvent, Group, LaunchRequest, storable
 from gateway.clusters.planning import Rules, check_request, check_specs, job_key
@@ -141,21 +139,6 @@ class Clusters:
     def wake(self, cluster_id: str) -> None:
         """Has the engine look at a cluster that was launched or resized in a transaction, now over."""
         self._engine.wake(cluster_id)
-
-    def renew(self, cluster_id: str, lease_secs: float | None) -> Cluster:
-        """Has the cluster's lease end ``lease_secs`` from now; None: never."""
-        until = None if lease_secs is None else self._clock() + lease_secs
-
-        def change(cluster: Cluster) -> Cluster:
-            if cluster.deleting or cluster.is_gone:
-                raise Conflict(
-                    f"cluster {cluster.key} is {cluster.phase.value}; it has no lease any more"
-                )
-            return msgspec.structs.replace(cluster, expires_at=until)
-
-        renewed = self._store.clusters.change(cluster_id, change)
-        self._engine.wake(cluster_id)
-        return renewed
 
     # -- what there is ------------------------------------------------------------------------------
 

@@ -84,27 +84,6 @@ class Catalogue(Protocol):
     def keypairs(self, tenant: str) -> Sequence[Keypair]: ...
 
 
-class FixedCatalogue(msgspec.Struct, frozen=True):
-    """A catalogue that does not change."""
-
-    all_flavors: tuple[Flavor, ...] = ()
-    all_images: tuple[Image, ...] = ()
-    all_networks: tuple[CloudNetwork, ...] = ()
-    all_keypairs: tuple[Keypair, ...] = ()
-
-    def flavors(self) -> Sequence[Flavor]:
-        return self.all_flavors
-
-    def images(self) -> Sequence[Image]:
-        return self.all_images
-
-    def networks(self) -> Sequence[CloudNetwork]:
-        return self.all_networks
-
-    def keypairs(self, tenant: str) -> Sequence[Keypair]:
-        return [key for key in self.all_keypairs if key.tenant in ("", tenant)]
-
-
 def flavor_of(catalogue: Catalogue, flavor_id: str) -> Flavor | None:
     """Returns the flavor with this id, None if there is none."""
     return next((flavor for flavor in catalogue.flavors() if flavor.id == flavor_id), None)

@@ -13,7 +13,6 @@ from tornado.httpclient import HTTPResponse
 from tornado.ioloop import IOLoop
 
 from gateway.context import Gateway
-from gateway.dataprocessing.catalogue import FixedCatalogue
 from gateway.dataprocessing.service import DataProcessing
 from gateway.dataprocessing.status import SCALING
 from gateway.plugins.loader import Plugins
@@ -21,7 +20,7 @@ from gateway.store import Store
 from tests.contracts.sahara_replay import Json, Known, Replay, body_of, differences, read
 from tests.gateway.api.conftest import Client
 from tests.gateway.api.sahara.conftest import REGISTERED, TENANT, asking
-from tests.gateway.dataprocessing.world import World, moving
+from tests.gateway.dataprocessing.world import FixedCatalogue, World, moving
 
 pytestmark = pytest.mark.gen_test(timeout=300)
 # What had been created before.

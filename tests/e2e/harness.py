@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -122,13 +123,20 @@ class Client:
         timeout: float = 30,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        """Raises ``OSError`` where nobody answers, or who answers dies in the middle of it."""
         request = urllib.request.Request(self.url + path, body, dict(headers or {}), method=method)
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with self._open(request, timeout) as answer:
                 return Answer(answer.status, answer.headers, answer.read())
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the answer has broken off: {error!r}") from error
+
+    @staticmethod
+    def _open(request: urllib.request.Request, timeout: float) -> Any:
+        try:
+            return urllib.request.urlopen(request, timeout=timeout)
         except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, error.read())
+            return error
 
     def job(self, key: str) -> Any:
         return self.call("GET", f"/alpha/jobs/{key}").json

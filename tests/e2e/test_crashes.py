@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,22 +21,22 @@ from tests.e2e.harness import (
 )
 
 RUNNING = "RUNNING"
+# Of this run: others may be under way on the same machine.
+MARK = f"crash-mark-{uuid.uuid4().hex[:12]}"
 RESOURCES = "--resources=cpus:4;mem:2048;disk:4096;ports:[31000-31099]"
 
 
 def marked(name: str, instances: int = 2) -> bytes:
-    """A service whose processes can be found by the job's name in their environment or command."""
-    return service(
-        name, f"echo $$; while true; do sleep 1; done; : crash-mark-{name}", instances=instances
-    )
+    """A service whose processes can be found by the run and the job in their environment or command."""
+    return service(name, f"echo $$; while true; do sleep 1; done; : {MARK}-{name}", instances=instances)
 
 
 def running(name: str) -> list[int]:
     """Pids of the shells of a marked service."""
     found = {}
-    for pid in processes(f"crash-mark-{name}"):
+    for pid in processes(f"{MARK}-{name}"):
         words = command_of(pid)
-        if f"crash-mark-{name}".encode() in words and b"sh\0" in words[:16]:
+        if f"{MARK}-{name}".encode() in words and b"sh\0" in words[:16]:
             found[pid] = parent_of(pid)
     # What a shell has forked is for a moment like itself.
     return [pid for pid, parent in found.items() if parent is not None and parent not in found]

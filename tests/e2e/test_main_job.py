@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import SMALL_AGENTS
-from tests.e2e.harness import Client, eventually, gateway, key_of, service
+from tests.e2e.harness import ROOT, Client, eventually, gateway, key_of, service
 
 LOOP = "echo instance {{mesos.instance}} here; while true; do sleep 1; done"
 RUNNING = "RUNNING"
@@ -111,6 +112,15 @@ def test_ports_are_assigned_and_filled_in(client: Client) -> None:
         eventually(lambda n=number: client.log(key, n), lambda text, p=port: f"port={p}\n" in text)
     client.call("DELETE", f"/alpha/jobs/{key}")
     eventually(lambda: client.states(key), lambda s: set(s.values()) == {"KILLED"})
+
+
+def test_every_metric_is_documented(client: Client) -> None:
+    text = client.call("GET", "/metrics").body.decode()
+    # When a histogram was made is the library's own.
+    there = {name for name in re.findall(r"(?m)^# TYPE (\S+)", text) if not name.endswith("_created")}
+    page = (ROOT / "docs" / "operations" / "metrics.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`(?:mesos_gateway)?(_[a-z_]+)`", page))
+    assert {name for name in there if name.removeprefix("mesos_gateway") not in told} == set()
 
 
 @pytest.mark.docker

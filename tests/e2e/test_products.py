@@ -244,16 +244,24 @@ def test_zookeeper_survives_the_loss_of_a_node(
     try:
         zookeeper.create("/before", b"1")
         leader = next(name for name, word in modes.items() if word == "leader")
-        boxes.by_host_name()[leader].kill()
+        killed = boxes.by_host_name()[leader]
+        killed.kill()
         zookeeper.retry(zookeeper.create, "/after", b"2")
         assert zookeeper.retry(zookeeper.get, "/before")[0] == b"1"
         assert zookeeper.retry(zookeeper.get, "/after")[0] == b"2"
     finally:
         zookeeper.stop()
         zookeeper.close()
-    # The node comes back, under its name and address, and the ensemble is whole again.
+    # The node comes back, under its name and address.
+    eventually(lambda: boxes.by_host_name().get(leader, killed).id, lambda found: found != killed.id)
     eventually(
         lambda: client.nodes(cluster)[leader],
         lambda node: node["status"] == "running" and node["networks"][0]["address"] == addresses[leader],
     )
+    # The script makes a member of it, and the ensemble is whole again.
+    assert client.send("POST", f"{cluster}/actions/start").status == 202
+    joined = eventually(
+        lambda: client.try_run(cluster, leader, "bash", "-c", mode), lambda said: said["code"] == 0
+    )
+    assert joined["stdout"].split()[-1] == "follower"
     check_deleted(client, cluster, boxes)

@@ -219,9 +219,11 @@ def test_no_output_is_missed_when_the_start_takes_a_second_try(
     tries = []
 
     def start(container: str) -> None:
-        # As an executor that sweeps does it, which looked before this container was made.
+        # As an executor that sweeps does it, which looked before this container was made; and such a
+        # one, of a test beside this, may have come first.
         if not tries:
-            client.networks.get(networks.network_name(network)).remove()
+            with contextlib.suppress(docker.errors.NotFound):
+                client.networks.get(networks.network_name(network)).remove()
         tries.append(container)
         DockerService.start(service, container)
 

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -267,6 +268,22 @@ def strike(fleet: Fleet, fault: str, lasts: float, promises: Promises) -> Stopwa
     else:
         fleet.restart(leader)
     return watch
+
+
+def test_an_answer_that_breaks_off_is_none() -> None:
+    """As of a leader that is killed while it writes: whoever asks goes on asking."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def die() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+
+        dying = threading.Thread(target=die)
+        dying.start()
+        with pytest.raises(OSError, match="broken off"):
+            Client("http://{}:{}".format(*server.getsockname())).call("GET", "/health")
+        dying.join()
 
 
 @pytest.fixture(params=SOME)

@@ -136,7 +136,7 @@ def test_a_state_of_a_later_release_is_refused(place: str, opened: Callable[...,
     with engine.begin() as connection:
         connection.execute(sa.text(f"update {CHAIN.table} set version_num = '0099'"))
     engine.dispose()
-    with pytest.raises(Invalid, match="revision 0099, which this release does not know"):
+    with pytest.raises(Invalid, match="the scheduler_revision 0099, which this release does not know"):
         Storage(place)
 
 

@@ -74,7 +74,7 @@ def test_a_hangup_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
     with log.open("wb") as out:
         process = subprocess.Popen(command(*arguments), stdout=out, stderr=out)
     try:
-        eventually(log.read_text, lambda text: "has the revision" in text)
+        eventually(log.read_text, lambda text: "has the gateway_revision" in text)
         process.send_signal(signal.SIGHUP)
         eventually(log.read_text, lambda text: process.poll() is not None or "listens on" in text)
         process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ OF_THE_PROCESS = {
     "mesos_gateway_requests_running",
     "mesos_gateway_requests_waiting",
     "mesos_gateway_streams",
+    "mesos_gateway_clusters_registered",
     # With --ha; tests/faults/test_failover.py reads them.
     "mesos_gateway_leader",
     "mesos_gateway_leader_known",

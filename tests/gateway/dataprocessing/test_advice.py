@@ -12,7 +12,7 @@ from framework.model.errors import Invalid
 from gateway.clusters.model import Cluster
 from gateway.dataprocessing import advice
 from gateway.dataprocessing.advice import Advice
-from gateway.dataprocessing.catalogue import FixedCatalogue, Flavor, Image
+from gateway.dataprocessing.catalogue import Flavor, Image
 from gateway.plugins.exceptions import CannotScale, InvalidValue
 from gateway.plugins.fake.plugin import FakePlugin
 from gateway.plugins.loader import Plugins
@@ -23,7 +23,7 @@ from gateway.plugins.views import ClusterView, freeze
 from gateway.store import Store
 from tests.gateway.dataprocessing import asks, samples
 from tests.gateway.dataprocessing.asks import given, group
-from tests.gateway.dataprocessing.world import CATALOGUE, TENANT, Still, World
+from tests.gateway.dataprocessing.world import CATALOGUE, TENANT, FixedCatalogue, Still, World
 
 # -- taken in -------------------------------------------------------------------------------------
 

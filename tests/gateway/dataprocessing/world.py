@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
+
+import msgspec
 
 from framework.model.errors import Unavailable
 from gateway.clusters import keys
@@ -16,7 +18,7 @@ from gateway.clusters.model import Cluster, NodeRecord
 from gateway.clusters.networks import Network, expand
 from gateway.clusters.planning import Rules
 from gateway.clusters.service import Clusters
-from gateway.dataprocessing.catalogue import CloudNetwork, FixedCatalogue, Flavor, Image, Keypair
+from gateway.dataprocessing.catalogue import CloudNetwork, Flavor, Image, Keypair
 from gateway.dataprocessing.service import data_processing
 from gateway.dataprocessing.status import status_of
 from gateway.dataprocessing.verification import verification_of
@@ -38,6 +40,28 @@ PLAIN_ID = "aaaaaaaa-0000-0000-0000-000000000002"
 NETWORK = "11111111-2222-3333-4444-555555555555"
 FAKE = EntryPoint("fake", "gateway.plugins.fake.plugin:FakePlugin", loader.GROUP)
 PATIENCE = 60.0
+
+
+class FixedCatalogue(msgspec.Struct, frozen=True):
+    """A catalogue that does not change."""
+
+    all_flavors: tuple[Flavor, ...] = ()
+    all_images: tuple[Image, ...] = ()
+    all_networks: tuple[CloudNetwork, ...] = ()
+    all_keypairs: tuple[Keypair, ...] = ()
+
+    def flavors(self) -> Sequence[Flavor]:
+        return self.all_flavors
+
+    def images(self) -> Sequence[Image]:
+        return self.all_images
+
+    def networks(self) -> Sequence[CloudNetwork]:
+        return self.all_networks
+
+    def keypairs(self, tenant: str) -> Sequence[Keypair]:
+        return [key for key in self.all_keypairs if key.tenant in ("", tenant)]
+
 
 CATALOGUE = FixedCatalogue(
     (Flavor("42", "m1.nano", 0.1, 64, 0), Flavor("2", "m1.small", 1, 2048, 20)),

@@ -176,7 +176,7 @@ def test_nobody_gets_in_without_the_clusters_key(machine: Machine) -> None:
     )
     channel = SshChannel(other)
     with pytest.raises(Unavailable, match="Authentication failed"):
-        channel.run(["true"], b"", 10.0, "root")
+        channel.run(["true"], b"", 60.0, "root")
     with pytest.raises(Unavailable, match="its cluster has no keys"):
         over_ssh(machine.port, secret=None)
 

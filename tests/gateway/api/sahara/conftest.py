@@ -15,13 +15,14 @@ from gateway.auth.access import Access
 from gateway.auth.authenticators import Credentials
 from gateway.auth.identity import Identity
 from gateway.context import ClusterParts, Gateway
-from gateway.dataprocessing.catalogue import CloudNetwork, FixedCatalogue, Flavor, Image, Keypair
+from gateway.dataprocessing.catalogue import CloudNetwork, Flavor, Image, Keypair
 from gateway.dataprocessing.service import DataProcessing, data_processing
 from gateway.plugins import loader
 from gateway.plugins.loader import Plugins
 from gateway.store import Store
 from tests.gateway.api.conftest import Client
 from tests.gateway.api.paas.conftest import *  # noqa: F403 -- fixtures
+from tests.gateway.dataprocessing.world import FixedCatalogue
 
 TENANT = "52778b7b79264c1397bd1e4486f41e35"
 OTHER = "98c7a399e3be408aab60037603909d94"

@@ -12,7 +12,6 @@ import pytest
 
 from gateway.clusters.model import Phase
 from gateway.context import Gateway
-from gateway.dataprocessing.catalogue import FixedCatalogue
 from gateway.dataprocessing.service import DataProcessing
 from gateway.plugins.loader import Plugins
 from gateway.store import Store
@@ -28,7 +27,7 @@ from tests.gateway.api.sahara.conftest import (
     asking,
     fault,
 )
-from tests.gateway.dataprocessing.world import World, moving
+from tests.gateway.dataprocessing.world import FixedCatalogue, World, moving
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 Json = dict[str, Any]

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from gateway.clusters.model import Cluster
-from gateway.dataprocessing.catalogue import CloudNetwork, FixedCatalogue, Flavor, Image, Keypair
+from gateway.dataprocessing.catalogue import CloudNetwork, Flavor, Image, Keypair
 from gateway.dataprocessing.launching import Found, request, wanted
 from gateway.dataprocessing.service import DataProcessing
 from gateway.dataprocessing.status import status_of
@@ -27,7 +27,7 @@ from tests.gateway.api.conftest import Client
 from tests.gateway.api.sahara import examples
 from tests.gateway.api.sahara.conftest import ask
 from tests.gateway.api.sahara.examples import MISSING, Differs, Example
-from tests.gateway.dataprocessing.world import Still, World, moving
+from tests.gateway.dataprocessing.world import FixedCatalogue, Still, World, moving
 
 pytestmark = pytest.mark.gen_test(timeout=180)
 Json = dict[str, Any]
