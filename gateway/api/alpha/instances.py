@@ -41,8 +41,7 @@ async def read_log(call: Call, *segments: str) -> Stream:
     task = _task(view, number, call.query.one("task"))
     process = _process(task, call.query.one("process"))
     tail = Tail(call.gateway, task, process, stream, None if run < 0 else run)
-    if not follow:
-        await tail.locate()
+    await tail.begin(follow)
     return Stream(tail.read(offset, length, follow), _TEXT)
 
 
@@ -76,6 +75,14 @@ class Tail:
         self._place: Place | None = None
         # Up to where the present file has been read; None: nothing of it has been.
         self._reached: int | None = None
+
+    async def begin(self, follow: bool) -> None:
+        """Raises what is wrong while that can still be answered; a follower waits for a log."""
+        try:
+            await self.locate()
+        except NotFound:
+            if not follow:
+                raise
 
     async def locate(self) -> Place:
         """Returns where the log is; raises :class:`NotFound` while there is none."""

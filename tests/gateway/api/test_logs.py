@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from framework.model.errors import Unavailable
+from framework.model.errors import NotFound, Unavailable
 from gateway.api.alpha.instances import Tail
 
 LOG = "/sandbox/.logs/talk"
@@ -37,11 +37,11 @@ class Files:
         return sorted({path.split("/")[-2] for path in self.files if path.startswith(directory)})
 
 
-async def followed(files: Files, enough: int, offset: int = 0, length: int = 2**62) -> bytes:
-    """Returns what a follower gets until it has ``enough`` bytes."""
+def tail_of(files: Files) -> Tail:
+    """A task that does not end: whenever it is asked for, the scheduler is away."""
 
     async def busy(*_: object) -> None:
-        raise Unavailable("the scheduler is away, so the task has not ended")
+        raise Unavailable("the scheduler is away")
 
     gateway: Any = SimpleNamespace(
         files=files,
@@ -50,10 +50,14 @@ async def followed(files: Files, enough: int, offset: int = 0, length: int = 2**
         operations=SimpleNamespace(job=None),
     )
     task: Any = SimpleNamespace(sandbox="/sandbox", agent_address="agent:5051", key=None)
-    tail = Tail(gateway, task, "talk", "stdout", None)
+    return Tail(gateway, task, "talk", "stdout", None)
+
+
+async def followed(files: Files, enough: int, offset: int = 0, length: int = 2**62) -> bytes:
+    """Returns what a follower gets until it has ``enough`` bytes."""
     got = b""
     async with asyncio.timeout(10):
-        async for chunk in tail.read(offset, length, follow=True):
+        async for chunk in tail_of(files).read(offset, length, follow=True):
             got += chunk
             if len(got) >= enough:
                 break
@@ -101,3 +105,17 @@ async def test_a_follower_loses_no_last_words_of_a_run_that_another_one_follows(
 
     files.afterwards = next_run
     assert await followed(files, 15) == b"begin end again"
+
+
+@pytest.mark.gen_test
+async def test_a_follower_is_told_that_the_agent_is_away_and_waits_for_a_log() -> None:
+    class Away(Files):
+        async def names(self, agent: str, directory: str) -> list[str] | None:
+            raise Unavailable("the agent does not answer")
+
+    for follow in (False, True):
+        with pytest.raises(Unavailable, match="the agent does not answer"):
+            await tail_of(Away()).begin(follow)
+    await tail_of(Files()).begin(follow=True)
+    with pytest.raises(NotFound, match="it has not started"):
+        await tail_of(Files()).begin(follow=False)
