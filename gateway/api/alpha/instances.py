@@ -37,6 +37,8 @@ async def read_log(call: Call, *segments: str) -> Stream:
     offset = call.query.integer("offset", 0, 0, _FAR)
     length = call.query.integer("length", _FAR, 0, _FAR)
     follow = call.query.flag("follow")
+    if follow:
+        call.gateway.requests.admit_stream()
     view = await call.run(call.gateway.operations.job, key)
     task = _task(view, number, call.query.one("task"))
     process = _process(task, call.query.one("process"))
