@@ -10,7 +10,7 @@ from framework.core import messages as m
 from framework.core.lifecycle import make_task_id
 from framework.core.settings import Settings
 from framework.model.errors import Conflict, NotFound
-from framework.model.jobs import JobKey
+from framework.model.jobs import JobKey, UpdateSettings
 from tests.framework.core.rig import KEY, Rig, spec
 
 
@@ -244,3 +244,20 @@ def test_the_counts_name_the_clusters_of_live_jobs() -> None:
     rig.kill()
     rig.run()
     assert rig.scheduler.counts().clusters == ()
+
+
+def test_an_update_that_pauses_after_a_batch_says_how_to_go_on() -> None:
+    rig = Rig()
+    rig.running(spec(2))
+    settings = UpdateSettings(strategy="batch", autopause_after_batch=True, watch_secs=30)
+    wanted = spec(2, version="2", update=settings)
+    rig.update(wanted)
+    rig.end(0)
+    rig.run()
+    rig.wait(31)
+    paused = rig.last_update()
+    assert paused.status == "ROLL_FORWARD_PAUSED"
+    assert "cancel it (DELETE …/update) and begin the same update again" in paused.message
+    rig.abort()
+    rig.update(wanted)
+    assert rig.last_update().scope == (1,)
