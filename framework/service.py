@@ -436,9 +436,14 @@ class SchedulerService:
                 self._driver.resubscribe("the state was read back from storage")
 
     def _restore(self) -> None:
-        if self._core is None:
-            self._core = self._make_core(self._settings, self._storage.load())
-        self._storage.commit((), self._epoch)  # is the state ours, and does it take writes?
+        try:
+            self._storage.check(self._epoch)
+        except StorageUnavailable:
+            if self._core is None:
+                self._core = self._make_core(self._settings, self._storage.load())
+            raise
+        # A commit that was given up may have come to pass since a core was made to be shown.
+        self._core = self._make_core(self._settings, self._storage.load())
         session, self._session = self._session, None
         if session is not None:
             core, self._core = self._core, None

@@ -225,9 +225,6 @@ class CommandDesk:
         """Begins an update; None: nothing is to change. Raises :class:`Conflict` during another."""
         spec = command.spec
         record, what = self.plan_update(spec, command.instances)
-        update = self._state.active_update(spec.key)
-        if update is not None:
-            raise self._busy(update)
         scope = sorted((*what.add, *what.update, *what.remove))
         if not scope:
             return None
@@ -262,7 +259,11 @@ class CommandDesk:
             )
         if instances is not None and not instances:
             raise Invalid(f"no instances of {spec.key} are named; leave them out to update all")
-        return record, plan(record, spec, instances)
+        what = plan(record, spec, instances)
+        update = self._state.active_update(spec.key)
+        if update is not None:
+            raise self._busy(update)
+        return record, what
 
     def restart(self, command: StartRestart) -> Update:
         """Begins to replace instances by new tries. Raises :class:`Conflict` during an update."""

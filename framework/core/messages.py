@@ -378,7 +378,8 @@ class AgentTrouble(msgspec.Struct, frozen=True):
 class Counts(msgspec.Struct, frozen=True):
     """How much there is of what. ``tasks`` by state, each of them, those of the history included.
 
-    ``jobs`` are those with something wanted or an active task, ``updates`` the active ones;
+    ``jobs`` are those with something wanted or an active task, ``clusters`` what their keys begin with,
+    ``updates`` the active ones;
     ``looks`` is how often a config has been matched with an agent since the start.
     """
 
@@ -392,3 +393,4 @@ class Counts(msgspec.Struct, frozen=True):
     placed: int = 0
     looks: int = 0
     troubles: tuple[AgentTrouble, ...] = ()
+    clusters: tuple[str, ...] = ()

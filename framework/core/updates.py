@@ -21,6 +21,10 @@ from framework.model.tasks import TaskState
 from framework.model.updates import Update, UpdateStatus
 
 _S = UpdateStatus
+_PAUSED = (
+    "paused after a batch, as configured; to go on with the rest, cancel it (DELETE …/update) and begin "
+    "the same update again"
+)
 
 
 class UpdateEngine:
@@ -93,7 +97,7 @@ class UpdateEngine:
         settings = update.settings
         pauses = settings.autopause_after_batch and settings.strategy != "queue" and not progress.back
         if pauses and update is not before and progress.is_between_groups:
-            self.change(update, _S.ROLL_FORWARD_PAUSED, "paused after a batch, as configured")
+            self.change(update, _S.ROLL_FORWARD_PAUSED, _PAUSED)
             return False
         for instance in progress.next_up(settings):
             update = progress.begin(update, instance, self._state.now)

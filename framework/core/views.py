@@ -224,6 +224,7 @@ class Views:
             placed=self._placer.placed,
             looks=self._placer.looks,
             troubles=tuple(t for t in self._book.troubles.values() if t.at > state.now - _TROUBLE_SECS),
+            clusters=tuple(sorted({cluster for cluster, _ in state.live})),
         )
 
     def story(self, about: str | JobKey) -> tuple[str, ...]:

@@ -106,7 +106,6 @@ class Storage:
     def commit(self, writes: Sequence[Write], epoch: int) -> tuple[StoredEvent, ...]:
         """Makes ``writes`` durable, all or none; returns the published events with their numbers.
 
-        Also with nothing to write it checks that the epoch holds and that the database takes writes.
         Raises :class:`Fenced` or :class:`StorageUnavailable`.
         """
         batch = fold(writes)
@@ -130,6 +129,15 @@ class Storage:
         self._pruned = last - self._kept_events if prune else self._pruned
         self._references.written(batch, unused)
         return events
+
+    def check(self, epoch: int) -> None:
+        """Raises :class:`Fenced` or :class:`StorageUnavailable` unless a commit could be made now.
+
+        Waits for one that is still under way, though nobody waits for its answer any more: what is
+        loaded after this is all that there is.
+        """
+        with self._database.transaction() as connection:
+            self._fence(connection, epoch)
 
     def framework_id(self) -> str | None:
         """Returns the id that Mesos has given to the framework of this state, None before that."""

@@ -323,7 +323,8 @@ class Resource(RequestHandler):
 
     def _of_tornado(self, error: HTTPError) -> errors.Problem:
         if error.status_code == 405:
-            return errors.describe(self._wrong_method())
+            absent = None if self.routes else self._absent(self.request.path)
+            return errors.describe(absent or self._wrong_method())
         return errors.of_http(error.status_code, error.get_message() or None)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

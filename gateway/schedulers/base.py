@@ -86,4 +86,7 @@ class SchedulerBackend(Protocol):
         """Returns what a create (``creates``) or an update would do; raises what it would raise."""
 
     def health(self) -> dict[str, Any]:
-        """Returns ``{"ready": bool, "problems": [sentence, …]}``, and ``warnings`` if there are any."""
+        """Returns ``{"ready": bool, "problems": [sentence, …]}``, and ``warnings`` if there are any.
+
+        ``stored``, from a backend that keeps jobs of several clusters: which clusters these are.
+        """

@@ -138,8 +138,10 @@ class FrameworkBackend:
     def health(self) -> dict[str, Any]:
         status = self._service.status()
         found = {"ready": bool(status.ready), "problems": list(status.problems)}
-        troubles = status.counts.troubles if status.counts is not None else ()
-        if troubles:
+        if status.counts is None:
+            return found
+        found["stored"] = list(status.counts.clusters)
+        if troubles := status.counts.troubles:
             found["warnings"] = [f"agent {trouble.host}: {trouble.text}" for trouble in troubles]
         return found
 

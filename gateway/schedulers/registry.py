@@ -107,6 +107,12 @@ class Registry:
             for name, state in clusters.items()
             for warning in state.get("warnings", ())
         ]
+        stored = {name for state in clusters.values() for name in state.pop("stored", ())}
+        warnings += [
+            f"the state holds jobs of the cluster {name}: they run on, and no request reaches them, "
+            f"as only {', '.join(self.clusters)} is known; name it with --cluster-name or --clusters"
+            for name in sorted(stored - set(self.clusters))
+        ]
         return {
             "ready": not problems,
             "problems": problems,

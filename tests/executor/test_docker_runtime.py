@@ -420,6 +420,24 @@ class TestDaemonDown:
         assert end["message"] == "process hello exited with code 5"
         assert bench.log("d1") == "ended\n"
 
+    def test_a_later_run_that_ends_meanwhile_loses_no_output_either(
+        self, proxy: DockerProxy, bench: Bench, image: str
+    ) -> None:
+        command = (
+            "run=1; [ ! -e run1 ] || run=2; touch run$run; "
+            "while [ ! -e stop$run ]; do sleep 0.02; done; echo ended $run; exit $((2-run))"
+        )
+        bench.launch(payload("d1", process(command, max_failures=2), container=in_image(image)))
+        for run in (1, 2):
+            eventually((bench.sandbox("d1") / f"run{run}").exists)
+            proxy.down()
+            (bench.sandbox("d1") / f"stop{run}").touch()
+            eventually(lambda: bench.of("d1")[-1]["message"].startswith("waiting for the Docker"))
+            proxy.up()
+        assert bench.wait("d1", {"TASK_FINISHED", "TASK_FAILED"})["state"] == "TASK_FINISHED"
+        assert bench.log("d1", run=1) == "ended 2\n"
+        assert bench.log("d1") == "ended 1\n"
+
     def test_patience_has_an_end_and_the_container_is_removed_later(
         self,
         proxy: DockerProxy,

@@ -37,12 +37,13 @@ async def read_log(call: Call, *segments: str) -> Stream:
     offset = call.query.integer("offset", 0, 0, _FAR)
     length = call.query.integer("length", _FAR, 0, _FAR)
     follow = call.query.flag("follow")
+    if follow:
+        call.gateway.requests.admit_stream()
     view = await call.run(call.gateway.operations.job, key)
     task = _task(view, number, call.query.one("task"))
     process = _process(task, call.query.one("process"))
     tail = Tail(call.gateway, task, process, stream, None if run < 0 else run)
-    if not follow:
-        await tail.locate()
+    await tail.begin(follow)
     return Stream(tail.read(offset, length, follow), _TEXT)
 
 
@@ -74,6 +75,16 @@ class Tail:
         self._stream = stream
         self._run = run
         self._place: Place | None = None
+        # Up to where the present file has been read; None: nothing of it has been.
+        self._reached: int | None = None
+
+    async def begin(self, follow: bool) -> None:
+        """Raises what is wrong while that can still be answered; a follower waits for a log."""
+        try:
+            await self.locate()
+        except NotFound:
+            if not follow:
+                raise
 
     async def locate(self) -> Place:
         """Returns where the log is; raises :class:`NotFound` while there is none."""
@@ -101,47 +112,67 @@ class Tail:
         """Yields ``length`` bytes from ``offset``; ``follow``: until the task has ended."""
         left = length
         while left:
-            # Asked before the reading: what a task wrote before its end is then read to the end.
+            # Asked before the reading: what was written before the task's end, or before the next run
+            # began, is then read to the end.
             ended = not follow or await self._ended()
-            more = None
+            following = await self._next_run() if follow and self._run is None else None
             async with contextlib.aclosing(self._new(offset, left)) as chunks:
                 async for chunk in chunks:
-                    offset, left = offset + len(chunk), left - len(chunk)
+                    left -= len(chunk)
                     yield chunk
-            if follow and self._run is None and (more := await self._next_run()):
-                offset = 0
-            if ended and not more:
+            if following is not None:
+                self._place, self._reached, offset = following, None, 0
+            elif ended:
                 return
-            if not more:
+            else:
                 await asyncio.sleep(self._gateway.follow_secs)
 
     async def _new(self, offset: int, left: int) -> AsyncGenerator[bytes, None]:
-        """Yields what there is from ``offset`` on at this moment."""
+        """Yields what there is at this moment: from ``offset`` on, or from where it was read to."""
         if self._place is None:
             with contextlib.suppress(NotFound):
                 await self.locate()
         if self._place is None:
             return
-        place, files = self._place, self._gateway.files
-        end = min(await files.size(place.agent, place.path) or 0, offset + left)
-        while offset < end:
-            chunk = await files.read(place.agent, place.path, offset, min(CHUNK, end - offset))
+        place, size = self._place, await self._size(self._place)
+        if self._reached is not None and size < self._reached:
+            # The file was full, and has another name now.
+            older = msgspec.structs.replace(place, path=f"{place.path}.1")
+            end = min(await self._size(older), self._reached + left)
+            async with contextlib.aclosing(self._between(older, self._reached, end)) as chunks:
+                async for chunk in chunks:
+                    left -= len(chunk)
+                    yield chunk
+            self._reached = 0
+        start = offset if self._reached is None else self._reached
+        async with contextlib.aclosing(self._between(place, start, min(size, start + left))) as chunks:
+            async for chunk in chunks:
+                self._reached = start = start + len(chunk)
+                yield chunk
+
+    async def _size(self, place: Place) -> int:
+        return await self._gateway.files.size(place.agent, place.path) or 0
+
+    async def _between(self, place: Place, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yields the bytes of a file from ``start`` to ``end``, or to where it ends before that."""
+        while start < end:
+            length = min(CHUNK, end - start)
+            chunk = await self._gateway.files.read(place.agent, place.path, start, length)
             if not chunk:
                 return
             yield chunk
-            offset += len(chunk)
+            start += len(chunk)
 
-    async def _next_run(self) -> bool:
-        """Moves on to the run after the present one, if there is one; returns whether there is."""
+    async def _next_run(self) -> Place | None:
+        """Returns where the run after the present one is, None while there is none."""
         place = self._place
         if place is None:
-            return False
+            return None
         later = [run for run in await self._runs(place.agent) if run > place.run]
         if not later:
-            return False
+            return None
         path = log_path(self._task.sandbox, self._process, min(later), self._stream)
-        self._place = Place(place.agent, path, min(later))
-        return True
+        return Place(place.agent, path, min(later))
 
     async def _ended(self) -> bool:
         """Looks at the task again; a scheduler that is away for a moment ends nothing."""

@@ -9,8 +9,8 @@ import pytest
 from framework.core import messages as m
 from framework.core.lifecycle import make_task_id
 from framework.core.settings import Settings
-from framework.model.errors import NotFound
-from framework.model.jobs import JobKey
+from framework.model.errors import Conflict, NotFound
+from framework.model.jobs import JobKey, UpdateSettings
 from tests.framework.core.rig import KEY, Rig, spec
 
 
@@ -221,3 +221,43 @@ def test_a_job_that_runs_is_never_forgotten() -> None:
     rig.running(spec(1))
     rig.wait(3 * rig.settings.history_secs)
     assert rig.states() == {0: "RUNNING"}
+
+
+# -- what is asked of it -----------------------------------------------------------------------------
+
+
+def test_a_plan_is_refused_like_the_update_while_another_one_is_active() -> None:
+    rig = Rig()
+    rig.running(spec(1))
+    rig.update(spec(2))
+    with pytest.raises(Conflict, match="currently updating"):
+        rig.scheduler.plan(spec(3), None)
+    rig.abort()
+    assert rig.scheduler.plan(spec(3), None).add
+
+
+def test_the_counts_name_the_clusters_of_live_jobs() -> None:
+    rig = Rig()
+    assert rig.scheduler.counts().clusters == ()
+    rig.create(spec(1))
+    assert rig.scheduler.counts().clusters == (KEY.cluster,)
+    rig.kill()
+    rig.run()
+    assert rig.scheduler.counts().clusters == ()
+
+
+def test_an_update_that_pauses_after_a_batch_says_how_to_go_on() -> None:
+    rig = Rig()
+    rig.running(spec(2))
+    settings = UpdateSettings(strategy="batch", autopause_after_batch=True, watch_secs=30)
+    wanted = spec(2, version="2", update=settings)
+    rig.update(wanted)
+    rig.end(0)
+    rig.run()
+    rig.wait(31)
+    paused = rig.last_update()
+    assert paused.status == "ROLL_FORWARD_PAUSED"
+    assert "cancel it (DELETE …/update) and begin the same update again" in paused.message
+    rig.abort()
+    rig.update(wanted)
+    assert rig.last_update().scope == (1,)

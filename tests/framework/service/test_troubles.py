@@ -13,6 +13,7 @@ import pytest
 from framework.core.messages import (
     Command,
     Outcome,
+    SaveJob,
     Snapshot,
     StatusReceived,
     Write,
@@ -21,6 +22,7 @@ from framework.core.scheduler import Scheduler
 from framework.core.settings import Settings
 from framework.model.errors import Conflict, NotFound, Unavailable
 from framework.service import SchedulerService
+from framework.storage import Storage, StorageUnavailable
 from framework.turn import InternalError
 from tests.framework.cluster import Cluster
 from tests.framework.mesos.peer import eventually
@@ -217,6 +219,41 @@ def test_a_launch_that_could_not_be_stored_is_made_after_the_outage(
     service.submit(create(instances=2)).result(30)
     eventually(lambda: running(service) == [0, 1])
     assert len(cluster.launched) == 2
+
+
+def test_what_is_stored_after_all_is_known_afterwards(
+    service: SchedulerService, storage: WatchedStorage, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hangs in a commit still shows what was before; it may carry it out later."""
+    under_way: list[Sequence[Write]] = []
+    hangs = [True]
+    commit, check = storage.commit, storage.check
+
+    def land(epoch: int) -> None:
+        while under_way:
+            server = Storage(str(path))
+            server.load()
+            server.commit(under_way.pop(), epoch)
+            server.close()
+
+    def hang_once(writes: Sequence[Write], epoch: int) -> Any:
+        if hangs and any(isinstance(write, SaveJob) for write in writes):
+            hangs.clear()
+            under_way.append(writes)
+            raise StorageUnavailable("no answer")
+        land(epoch)  # it has the lock that this one needs
+        return commit(writes, epoch)
+
+    def wait_for_it(epoch: int) -> None:
+        land(epoch)
+        check(epoch)
+
+    monkeypatch.setattr(storage, "commit", hang_once)
+    monkeypatch.setattr(storage, "check", wait_for_it)
+    assert isinstance(service.submit(create()).exception(30), StorageUnavailable)
+    eventually(lambda: service.status().ready)
+    eventually(lambda: running(service) == [0])
+    assert isinstance(service.submit(create()).exception(30), Conflict)
 
 
 def test_stop_ends_an_outage(service: SchedulerService, path: Path) -> None:

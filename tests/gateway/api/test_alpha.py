@@ -296,6 +296,8 @@ async def test_a_wrong_method_is_405_with_what_is_allowed(client: Client) -> Non
         response = await client(method, path)
         assert (response.code, response.headers["Allow"]) == (405, allowed)
         assert method in errors(response)[0]
+    # As any other method of what is not there.
+    assert (await client("BREW", "/alpha/nothing")).code == 404
     head = await client("HEAD", "/alpha/version")
     assert (head.code, head.body) == (405, b"")
 

@@ -15,6 +15,7 @@ from framework.core.messages import CreateJob, KillTasks
 from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from framework.service import SchedulerService
 from gateway.context import Gateway
+from gateway.requests import Requests
 from tests.gateway.api.conftest import JOB, KEY, Client, config, errors
 
 pytestmark = pytest.mark.gen_test(timeout=120)
@@ -234,3 +235,13 @@ class TestWithoutAScheduler:
         response = await client("GET", "/alpha/events")
         assert response.code == 501
         assert errors(response)
+
+
+async def test_there_are_no_more_streams_than_there_may_be(client: Client, gateway: Gateway) -> None:
+    await client("PUT", JOB, config(instances=1))
+    gateway.requests = Requests(max_streams=0)
+    for path in ("/alpha/events", JOB + "/instances/0/logs?follow=true"):
+        refused = await client("GET", path)
+        assert refused.code == 503
+        assert refused.headers["Retry-After"] == "30"
+        assert errors(refused) == ["0 streams are open already"]

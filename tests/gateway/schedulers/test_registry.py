@@ -21,6 +21,11 @@ class Named:
         return {"ready": not self.problems, "problems": list(self.problems)}
 
 
+class Keeping(Named):
+    def health(self) -> dict[str, Any]:
+        return {**super().health(), "stored": ["devcluster", "former"]}
+
+
 def make(name: str) -> SchedulerBackend:
     return cast(SchedulerBackend, Named(name))
 
@@ -111,3 +116,13 @@ def test_health_adds_up() -> None:
     assert state["ready"] is False
     assert state["problems"] == ["b: no master"]
     assert state["clusters"]["a"] == {"ready": True, "problems": []}
+
+
+def test_health_warns_of_jobs_whose_cluster_is_not_known_any_more() -> None:
+    kept = cast(SchedulerBackend, Keeping("devcluster"))
+    state = Registry({"devcluster": kept, "east": kept}).health()
+    (warning,) = state["warnings"]
+    assert "jobs of the cluster former:" in warning
+    assert state["clusters"]["devcluster"] == {"ready": True, "problems": []}
+    known = Registry({"devcluster": kept, "former": kept}).health()
+    assert known["warnings"] == []
