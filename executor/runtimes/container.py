@@ -183,7 +183,6 @@ class DockerRuntime:
     ) -> Exited:
         """Takes the output until the container has ended, across outages of the daemon."""
         since = time.time()
-        self._complete = False  # an earlier run's was
         patience = _TOGETHER
         try:
             whole = self._output.take(frames, log)
