@@ -13,7 +13,7 @@ from pathlib import Path
 
 from framework.clock import Clock
 from framework.mesos.masters import Address
-from framework.model.errors import GatewayError, Invalid, Unavailable
+from framework.model.errors import Conflict, GatewayError, Invalid, Unavailable
 from framework.remote import Remote
 from framework.replica import Replica
 from framework.service import SchedulerService
@@ -31,7 +31,7 @@ from gateway.clusters.kv import KeyValues
 from gateway.clusters.launching import Launcher
 from gateway.clusters.mirror import ConsulMirror, consul_url
 from gateway.clusters.model import Cluster, NodeRecord
-from gateway.clusters.networks import Network
+from gateway.clusters.networks import Network, check_apart
 from gateway.clusters.orchestration import Addresses, ProductProvider
 from gateway.clusters.planning import Rules
 from gateway.clusters.rendering import Renderer
@@ -106,7 +106,7 @@ class Term:
             try:
                 self._store.networks.define(network)
             except GatewayError as error:
-                log.error("--networks: %s", error)
+                log.error("--networks and --catalogue: %s", error)
 
     def sign(self, cluster: Cluster, seconds: float) -> str:
         """Returns a token for the scripts of a cluster. Only who leads runs any."""
@@ -127,7 +127,7 @@ def build_clusters(
 ) -> tuple[ClusterParts, DataProcessing, Term]:
     """Starts the engine of clusters; ``stack`` ends it. Raises GatewayErrors for what does not start."""
     offers = read_catalogue(options.catalogue) if options.catalogue else Offers()
-    term = Term(store, service, _networks(options, offers))
+    term = Term(store, service, networks_of(options.networks, offers))
     store.fence = term.epoch
     fleet = SchedulerFleet(service)
     disks = Disks(store, service)
@@ -214,14 +214,21 @@ def _product_provider(
     )
 
 
-def _networks(options: Options, offers: Offers) -> Sequence[Network]:
-    """Returns the networks of both files; raises :class:`Invalid` for one that stands in both."""
-    networks = read_networks(options.networks) if options.networks else ()
+def networks_of(path: Path | None, offers: Offers) -> Sequence[Network]:
+    """Returns the networks of both files, ``path`` being that of ``--networks``; raises :class:`Invalid`
+    for one that stands in both, and for two that have addresses in common."""
+    networks = read_networks(path) if path else ()
     names = {network.name for network in networks}
     for network in offers.networks:
         if network.name in names:
             raise Invalid(f"the network {network.name} stands in --networks and in --catalogue")
-    return (*networks, *offers.networks)
+    found = (*networks, *offers.networks)
+    for number, network in enumerate(found):
+        try:
+            check_apart(network, found[:number])
+        except Conflict as error:
+            raise Invalid(f"--networks and --catalogue: {error}") from None
+    return found
 
 
 def _secret_of(store: Store) -> Callable[[str], str | None]:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tornado.httpserver import HTTPServer
@@ -33,6 +34,8 @@ log = logging.getLogger("framework.local.master")
 
 # Bodies larger than any call; Tornado answers 400 beyond it.
 _MAX_BODY = 100 * 1024 * 1024
+# How long one that was left behind may take to end, with its executors; in seconds.
+_ENDING_SECS = 15.0
 
 
 class StartFailed(Exception):
@@ -173,7 +176,8 @@ def main(options: Options) -> int:
     work_dir = options.work_dir or Path(tempfile.mkdtemp(prefix="local-mesos-"))
     orphaned = False
     try:
-        lock = _prepare(work_dir)
+        # Whoever starts again after it was killed finds the one that it has left ending.
+        lock = _prepare(work_dir, 0.0 if options.parent is None else _ENDING_SECS)
         orphaned = asyncio.run(Main(options).run(work_dir))
         os.close(lock)
     except StartFailed as error:
@@ -185,8 +189,9 @@ def main(options: Options) -> int:
     return 0
 
 
-def _prepare(work_dir: Path) -> int:
-    """Makes the directories; returns the lock that keeps a second master off."""
+def _prepare(work_dir: Path, patience: float) -> int:
+    """Makes the directories; returns the lock that keeps a second master off. One that is there has
+    ``patience`` seconds to end."""
     try:
         # Executors may run as other users: they pass through, but only the owner looks around.
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -196,9 +201,13 @@ def _prepare(work_dir: Path) -> int:
         lock = os.open(work_dir / "master" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartFailed(f"cannot use the work directory: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise StartFailed(f"another master runs on {work_dir}") from None
-    return lock
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                os.close(lock)
+                raise StartFailed(f"another master runs on {work_dir}") from None
+            time.sleep(0.1)

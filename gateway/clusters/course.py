@@ -204,7 +204,7 @@ def decide(cluster: Cluster, sight: Sight, limits: Limits) -> Action:
         case "nodes":
             return _await_nodes(cluster, stage, sight, limits)
         case "provide" | "hosts":
-            return _provide(cluster, stage, nodes, sight)
+            return _provide(cluster, stage, nodes, sight, limits)
         case "remove" | "kill":
             return Do(stage) if _alive(stage, nodes, sight.view) else Pass(stage)
         case "gone":
@@ -235,7 +235,9 @@ def is_ours(cluster: Cluster, view: JobView) -> bool:
     return any(mark in config.metadata for config in configs)
 
 
-def _provide(cluster: Cluster, stage: Stage, nodes: Collection[NodeRecord], sight: Sight) -> Action:
+def _provide(
+    cluster: Cluster, stage: Stage, nodes: Collection[NodeRecord], sight: Sight, limits: Limits
+) -> Action:
     if sight.running:
         return Wait(stage)
     assert cluster.operation is not None
@@ -244,8 +246,14 @@ def _provide(cluster: Cluster, stage: Stage, nodes: Collection[NodeRecord], sigh
         # What never ran needs no farewell.
         pointless = not any(state.task.is_active for state in tasks_of(sight.view).values())
     for step in () if pointless else sight.steps:
-        if f"{stage.name}/{step}" not in cluster.operation.done:
-            return Provide(stage, step)
+        if f"{stage.name}/{step}" in cluster.operation.done:
+            continue
+        if stage.moment in ("placed", "resized"):
+            # A node that has died since it ran comes back: nobody can configure it before.
+            waits = _await_nodes(cluster, stage, sight, limits)
+            if isinstance(waits, Wait):
+                return waits
+        return Provide(stage, step)
     return Pass(stage)
 
 

@@ -15,6 +15,9 @@ Status = Literal["free", "used"]
 # Linux's limit for the name of an interface.
 _INTERFACE = 15
 _MOST_ADDRESSES = 65536
+# This network, loopback, multicast and what comes after it. Docker makes a network of loopback
+# addresses, and from then on the agent's own connections to itself come from somewhere else.
+_NOBODYS = tuple(map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3")))
 
 
 class Network(msgspec.Struct, frozen=True):
@@ -75,11 +78,15 @@ def subnet_of(network: str, netmask: str) -> str:
 def check_network(network: Network) -> Network:
     """Returns ``network`` with its addresses in their usual notation.
 
-    Raises :class:`Invalid` for a name or a subnet that is none, and for addresses outside the subnet,
-    given twice, or the subnet's own (network, broadcast, gateway).
+    Raises :class:`Invalid` for a name or a subnet that is none, or none for nodes, and for addresses
+    outside the subnet, given twice, or the subnet's own (network, broadcast, gateway).
     """
     check_segment("the network's name", network.name)
     subnet = _subnet(network.subnet)
+    if subnet.version != 4:
+        raise Invalid(f"network {network.name}: {subnet} is a subnet of IPv6; nodes have IPv4 addresses")
+    if taken := next((one for one in _NOBODYS if subnet.overlaps(one)), None):
+        raise Invalid(f"network {network.name}: no node can have an address of {taken}")
     if len(network.parent) > _INTERFACE or any(c.isspace() or c in "/\0" for c in network.parent):
         raise Invalid(
             f"network {network.name}: {network.parent[:60]!r} is not the name of an interface "
@@ -112,14 +119,21 @@ def _pool(network: Network, subnet: Subnet, gateway: str | None) -> tuple[str, .
         raise Invalid(f"network {network.name}: a pool has at most {_MOST_ADDRESSES} addresses")
     seen: dict[str, None] = {}
     reserved = {str(subnet.network_address), str(subnet.broadcast_address), gateway}
+    # The agent's own address in a bridge: Docker takes the first one if no gateway is given.
+    agents = str(subnet.network_address + 1) if network.driver == "bridge" and not gateway else None
     for text in network.addresses:
         address = str(_inside(network, subnet, text))
         if address in seen:
             raise Invalid(f"network {network.name}: the address {address} is there twice")
-        if address in reserved and subnet.num_addresses > 2:
+        if address in reserved:
             raise Invalid(
                 f"network {network.name}: {address} is the subnet's own or its gateway's address; "
                 "no node can have it"
+            )
+        if address == agents:
+            raise Invalid(
+                f"network {network.name}: {address} is what the agents have in it if it has no gateway; "
+                "no node can have it: begin with the next one"
             )
         seen[address] = None
     return tuple(seen)

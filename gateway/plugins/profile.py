@@ -14,6 +14,7 @@ from gateway.plugins.spi import Plugin
 T = TypeVar("T")
 # Of a plugin or of a version of it: label -> whether it is so.
 Statuses = Mapping[str, bool]
+_CONFIGS = "and should return a list of gateway.plugins.provisioning.Config"
 
 
 class VersionProfile(msgspec.Struct, frozen=True):
@@ -82,7 +83,10 @@ def _of_version(plugin: Plugin, version: str) -> VersionProfile:
         version,
     )
     tags = _asked(plugin.get_required_image_tags, tuple[str, ...], "a list of strings", version)
-    configs = tuple(plugin.get_configs(version))
+    said = plugin.get_configs(version)
+    if not isinstance(said, Iterable):
+        raise PluginError(f"version {version}: get_configs returns {said!r:.100}, {_CONFIGS}")
+    configs = tuple(said)
     _check_processes(version, services)
     _check_configs(version, configs, services)
     return VersionProfile(services, (*GENERAL, *configs), tags)
@@ -120,10 +124,7 @@ def _check_configs(version: str, configs: Iterable[Config], services: Iterable[s
     seen: set[tuple[str, str]] = set()
     for config in configs:
         if not isinstance(config, Config):
-            raise PluginError(
-                f"version {version}: get_configs returns {config!r:.100}, and should return a list of "
-                "gateway.plugins.provisioning.Config"
-            )
+            raise PluginError(f"version {version}: get_configs returns {config!r:.100}, {_CONFIGS}")
         what = f"version {version}: the option {config.name!r}"
         if config.applicable_target not in (*services, "general"):
             raise PluginError(f"{what} is for {config.applicable_target!r}, which is no service of it")

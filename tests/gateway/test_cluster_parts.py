@@ -11,8 +11,10 @@ import pytest
 from framework.model.errors import Invalid
 from framework.storage import Fenced, Storage
 from gateway.auth.signed import script_identity
-from gateway.cluster_parts import Term
+from gateway.cluster_parts import Term, networks_of
 from gateway.clusters.definitions import read_networks
+from gateway.clusters.networks import Network
+from gateway.dataprocessing.catalogue_file import Offers
 from gateway.option_reading import parse_arguments, resolve
 from gateway.options import OptionError
 from gateway.store import Store
@@ -57,6 +59,23 @@ def test_a_file_that_is_wrong_says_where(tmp_path: Path, text: str, says: str) -
         read_networks(path)
     with pytest.raises(Invalid, match="absent"):
         read_networks(tmp_path / "absent.toml")
+
+
+def test_networks_of_both_files_are_apart(tmp_path: Path) -> None:
+    path = tmp_path / "networks.toml"
+    path.write_text(LAN)
+    data = Network("data", "10.2.0.0/24")
+    assert [n.name for n in networks_of(path, Offers(networks=(data,)))] == ["lan", "data"]
+    assert networks_of(None, Offers(networks=(data,))) == (data,)
+    with pytest.raises(Invalid, match="lan stands in --networks and in --catalogue"):
+        networks_of(path, Offers(networks=(Network("lan", "10.2.0.0/24"),)))
+    with pytest.raises(
+        Invalid, match=r"network data: its subnet 10\.1\.0\.0/16 overlaps 10\.1\.0\.0/24"
+    ):
+        networks_of(path, Offers(networks=(Network("data", "10.1.0.0/16"),)))
+    path.write_text(LAN + LAN.replace("lan", "other"))
+    with pytest.raises(Invalid, match="--networks and --catalogue: network other: its subnet"):
+        networks_of(path, Offers())
 
 
 class Led:

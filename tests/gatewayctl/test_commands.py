@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway import quickstart
 from gatewayctl.__main__ import main
 from tests.e2e.harness import Server, gateway
 
@@ -241,3 +242,17 @@ def test_the_url_and_the_token_come_from_the_environment(
     assert "secret-token" not in said.out + said.err
     assert main(["--help"]) == 0
     assert "MESOS_GATEWAY_TOKEN" in capsys.readouterr().out
+
+
+def test_quickstart_goes_on_without_a_network_of_its_own(
+    server: Server, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("network", "define", "mine", "10.0.0.0/8") == (0, "", "")
+    quickstart.define_network(server.address)
+    said = capsys.readouterr().out
+    assert "The network default stays what agents have anyway" in said
+    assert "its subnet 10.213.0.0/16 overlaps 10.0.0.0/8, that of the network mine" in said
+    assert run("network", "delete", "mine")[0] == 0
+    quickstart.define_network(server.address)
+    assert "10.213.0.0" in run("network", "list")[1]
+    assert run("network", "delete", "default")[0] == 0

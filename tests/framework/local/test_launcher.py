@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,18 @@ def test_a_port_in_use_says_so(tmp_path: Path) -> None:
         with pytest.raises(LocalMesosFailed, match=r"cannot listen on 127\.0\.0\.1"):
             LocalMesos(1, RESOURCES, port=port, work_dir=tmp_path).start(PATIENCE)
     assert processes_in(tmp_path) == []
+
+
+def test_it_waits_for_the_end_of_the_one_that_was_left_behind(tmp_path: Path) -> None:
+    master = tmp_path / "master"
+    master.mkdir()
+    with open(master / "lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        release = threading.Timer(2.0, fcntl.flock, (lock, fcntl.LOCK_UN))
+        release.start()
+        with LocalMesos(0, RESOURCES, work_dir=tmp_path) as local:
+            assert get(local.address or "", "/health").status == 200
+        release.join()
 
 
 def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -249,6 +249,43 @@ def test_a_node_that_is_replaced_is_followed(bench: Bench) -> None:
     assert [name for name, _ in bench.written] == ["slave1"]
 
 
+def test_a_step_that_is_begun_again_waits_for_nodes_that_are_away(bench: Bench) -> None:
+    free = threading.Event()
+    bench.provider.acts["placed/first"] = waiting_for(free)
+    cluster = bench.launch()
+    bench.drive(cluster, lambda c: "placed/first" in bench.provider.done)
+    # The gateway dies, and the agent of a node with it.
+    bench.fleet.held = {"slave1"}
+    bench.fleet.lose(cluster.job, 1)
+    bench.provider.acts.clear()
+    bench.new_engine()
+    for _ in range(20):
+        bench.engine.turn()
+        bench.fleet.settle()
+        bench.now += 0.1
+    assert bench.provider.done.count("placed/first") == 1
+    bench.fleet.held = set()
+    bench.drive(cluster, is_ready)
+    assert bench.provider.done.count("placed/first") == 2
+    free.set()
+
+
+def test_a_step_does_not_wait_for_ever_for_nodes_that_are_away(bench: Bench) -> None:
+    bench.options["limits"] = Limits(place_secs=5.0)
+    bench.new_engine()
+
+    def lose(cluster: Cluster, context: StepContext) -> None:
+        bench.fleet.held = {"slave1"}
+        bench.fleet.lose(cluster.job, 1)
+
+    bench.provider.acts["placed/first"] = lose
+    cluster = bench.launch(2)
+    began = bench.now
+    bench.drive(cluster, is_ready)
+    assert bench.provider.done.count("placed/second") == 1
+    assert bench.now > began + 5.0
+
+
 def test_a_node_is_restarted_on_demand(bench: Bench) -> None:
     cluster = bench.drive(bench.launch(2), is_ready)
     bench.clusters.restart_node(cluster.cluster_id, "slave1", "ann")

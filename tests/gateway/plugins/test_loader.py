@@ -40,6 +40,8 @@ class Hangs(Duck):
     def get_configs(self, version): free.wait(60)
 class NoConfigs(Duck):
     def get_configs(self, version): return ["depth"]
+class OddConfigs(Duck):
+    def get_configs(self, version): return None
 class NoProcesses(Duck):
     def get_node_processes(self, version): return {"Pond": "duck"}
 class NoVersions(Duck):
@@ -161,6 +163,7 @@ def test_a_module_may_be_a_plugin() -> None:
         ),
         ("NoText", "get_title returns None (Expected `str`, got `null`), and should return a text"),
         ("NoConfigs", "version 1: get_configs returns 'depth', and should return a list of gateway."),
+        ("OddConfigs", "version 1: get_configs returns None, and should return a list of gateway."),
         ("NoProcesses", "version 1: get_node_processes returns {'Pond': 'duck'} (Expected `array`"),
         ("Odd", "the option 'depth' has the scope 'planet'"),
     ],
