@@ -212,6 +212,28 @@ def test_what_a_script_leaves_behind_ends_with_it(runner: ScriptRunner) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.skipif(not ROOT, reason="only a user of its own has a limit to its processes")
+def test_a_script_that_does_nothing_but_fork_is_ended(base: Path) -> None:
+    """Who kills its processes one by one makes room for others of it."""
+    uid = 64_990
+    source = """\
+        #!/usr/bin/env python3
+        import os
+        if os.fork():
+            os._exit(3)
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                pass
+        """
+    isolator = Isolator(uids=range(uid, uid + 1), limits=Limits(processes=200))
+    result, _ = run(ScriptRunner(isolator, base), source)
+    assert (result.ended, result.code) == ("itself", 3)
+    left = [path for path in Path("/proc").glob("[0-9]*") if path.exists() and path.stat().st_uid == uid]
+    assert left == []
+
+
 def test_no_script_outlives_the_gateway(base: Path) -> None:
     """kill -9 of the process that runs it; nothing is told to anybody."""
     code = textwrap.dedent(
