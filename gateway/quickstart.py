@@ -84,9 +84,14 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _python() -> list[str]:
+    """Returns what starts this Python again, the working directory left out as it is here."""
+    return [sys.executable, *(["-P"] if sys.flags.safe_path else [])]
+
+
 def _images(*arguments: str) -> subprocess.CompletedProcess[str]:
     # A process of its own: the Docker SDK belongs to the executor, which the gateway never imports.
-    command = [sys.executable, "-m", "executor.runtimes.images", *arguments]
+    command = [*_python(), "-m", "executor.runtimes.images", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -119,7 +124,7 @@ class Gateway:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *arguments],
+            [*_python(), "-m", "gateway", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -184,7 +189,7 @@ def request(method: str, url: str, body: bytes | None = None) -> Any:
 
 def gatewayctl(url: str, *arguments: str) -> None:
     """Runs ``gatewayctl`` and shows it; raises :class:`QuickstartFailed` if it fails."""
-    command = [sys.executable, "-m", "gatewayctl", "--url", url, *arguments]
+    command = [*_python(), "-m", "gatewayctl", "--url", url, *arguments]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     shown = f"gatewayctl {' '.join(arguments)}"
     if run.returncode:
@@ -240,6 +245,8 @@ def _show(instance: dict[str, Any], shown: dict[int, int]) -> None:
 
 def serve(arguments: Sequence[str]) -> int:
     """Runs the whole of it; returns the exit code."""
+    if not EXAMPLE.is_file():
+        raise QuickstartFailed(f"it needs the project's directory: there is no {EXAMPLE}")
     with tempfile.TemporaryDirectory(prefix="mesos-gateway-") as directory, runtime() as options:
         gateway = Gateway(
             [

@@ -106,6 +106,8 @@ class LocalMesos:
     def _spawn(self, ready_fd: int) -> subprocess.Popen[bytes]:
         command = [
             sys.executable,
+            # What it needs is where its environment says, and never in the working directory.
+            "-P",
             "-m",
             "framework.local",
             f"--die-with-parent={os.getpid()}",

@@ -80,7 +80,7 @@ class _Agent:
         replace_file(self._dir / CONFIG_FILE, msgspec.json.encode(self._config))
         with open(self._dir / LOG_FILE, "ab") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "framework.local.agent_main", str(self._dir)],
+                [sys.executable, "-P", "-m", "framework.local.agent_main", str(self._dir)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
