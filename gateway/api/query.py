@@ -63,7 +63,7 @@ class Query:
         value = self.one(name)
         if value is None:
             return default
-        if not re.fullmatch(r"[0-9]{1,19}", value) or not low <= int(value) <= high:
+        if not re.fullmatch(r"[0-9]{1,20}", value) or not low <= int(value) <= high:
             raise Invalid(f"{name}={_shown(value)} is not an integer between {low} and {high}")
         return int(value)
 

@@ -47,7 +47,7 @@ QUERY: dict[str, tuple[str, Schema]] = {
     "raw": ("only the value", _FLAG),
     "separator": ("names of keys up to this, after the prefix", text()),
     "index": ("wait until there is a later change than this", integer(minimum=0, maximum=2**63 - 1)),
-    "wait": ("for so long at most: 10s, 5m", text(pattern="^[0-9]{1,3}(ms|s|m)$")),
+    "wait": ("for so long at most: 10s, 1m30s", text(pattern="^([0-9]{1,3}(ms|s|m|h)){1,3}$")),
     "flags": ("a number that goes with the value", integer(minimum=0, maximum=2**64 - 1)),
     "cas": ("only if the key's ModifyIndex is this; 0: only if it is not there", integer(minimum=0)),
     "dc": ("a datacenter; there is one", text()),

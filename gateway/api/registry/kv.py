@@ -18,8 +18,12 @@ from gateway.store.entries import Entry
 _KV = "/v1/kv/{key_path}"
 _TEXT = "text/plain; charset=UTF-8"
 _LARGEST = 2**63 - 1
-_WAIT = re.compile(r"([0-9]{1,6})(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_FLAGS = 2**64 - 1
+# As Go writes durations, or seconds: what is more than the most is the most.
+_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
+_PART = rf"({_NUMBER})(ns|us|µs|ms|s|m|h)"
+_WAIT = re.compile(rf"(?:{_PART}){{1,7}}")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _WAIT_SECS = 300.0
 _MOST_WAIT_SECS = 600.0
 
@@ -85,7 +89,7 @@ async def _settled(
 
 
 async def write_key(call: Call, key: str) -> Answer:
-    flags = call.query.integer("flags", 0, 0, _LARGEST)
+    flags = call.query.integer("flags", 0, 0, _MOST_FLAGS)
     registry = call.clusters.registry
     stored = await call.run(registry.put, call.caller, key, call.body, flags=flags, cas=_compared(call))
     return _truth(stored)
@@ -103,13 +107,14 @@ def _compared(call: Call) -> int | None:
 
 
 def _seconds(text: str | None) -> float:
-    """Returns how long ``wait`` is: ``10s``, ``5m``, ``500ms``; raises :class:`Invalid`."""
+    """Returns how long ``wait`` is: ``10s``, ``1m30s``, ``500ms``; raises :class:`Invalid`."""
     if text is None:
         return _WAIT_SECS
-    match = _WAIT.fullmatch(text)
-    if match is None:
+    text = f"{text}s" if re.fullmatch(_NUMBER, text) else text
+    if _WAIT.fullmatch(text) is None:
         raise Invalid(f"wait={text[:60]!r} is not a time; write 10s or 5m")
-    return min(_MOST_WAIT_SECS, int(match.group(1)) * _UNITS[match.group(2) or "s"])
+    parts = re.findall(_PART, text)
+    return min(_MOST_WAIT_SECS, sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from framework.model.errors import Invalid
+from gateway.api.registry.kv import _seconds
 from gateway.auth.access import Access
 from gateway.auth.signed import script_token
 from gateway.context import Gateway
@@ -51,6 +53,31 @@ async def test_a_key_is_put_read_and_deleted(client: Client) -> None:
     assert (await client("DELETE", "/v1/kv/some/key")).body == b"true"
     assert (await client("DELETE", "/v1/kv/some/?recurse")).body == b"true"
     assert (await client("GET", "/v1/kv/some?recurse")).code == 404
+
+
+async def test_flags_are_any_number_of_64_bits(client: Client) -> None:
+    largest = 2**64 - 1
+    assert (await client("PUT", f"/v1/kv/k?flags={largest}", b"v")).body == b"true"
+    assert json.loads((await client("GET", "/v1/kv/k")).body)[0]["Flags"] == largest
+    assert (await client("PUT", f"/v1/kv/k?flags={largest + 1}", b"v")).code == 400
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("10", 10.0), ("10s", 10.0), ("5m", 300.0), ("1.5s", 1.5), ("1m30s", 90.0), ("0s", 0.0)),
+        # An hour, as Consul's own client writes it; what is more than the most is the most.
+        *(("60000ms", 60.0), ("3600000ms", 600.0), ("2h", 600.0)),
+    ],
+)
+def test_a_time_is_written_as_for_consul(text: str, seconds: float) -> None:
+    assert _seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "1x", "1s2", ".s", "-1s", "1s ", "1" * 100, "1 m"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="is not a time"):
+        _seconds(text)
 
 
 async def test_check_and_set(client: Client) -> None:
