@@ -86,14 +86,14 @@ class Database:
                 self._migrate(connection, revision)
 
     def _migrate(self, connection: sa.Connection, revision: str | None) -> None:
+        # It tells of every step and plugin, the latter when it is imported.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         if revision is not None and revision not in self._chain.known():
             raise Invalid(
                 f"the state in {self.shown} has the {self._chain.table} {revision}, which this release "
                 f"does not know (its own is {self._chain.head}): start the release that wrote it, or a "
                 "newer one"
             )
-        # It tells of every step and plugin.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         self._chain.upgrade(connection)
         # There are two chains in one state, each with a number of its own.
         logger.info("the state in %s has the %s %s now", self.shown, self._chain.table, self._chain.head)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -143,3 +145,19 @@ def test_a_state_of_a_later_release_is_refused(place: str, opened: Callable[...,
 @pytest.fixture
 def opened(place: str) -> Callable[..., Storage]:
     return lambda: Storage(place)
+
+
+def test_the_log_tells_of_the_state_and_not_of_plugins(tmp_path: Path) -> None:
+    """In a process of its own: alembic tells of its plugins when it is imported."""
+    place = tmp_path / "state.db"
+    Storage(str(place)).close()
+    with sqlite3.connect(place) as file:
+        file.execute(f"update {CHAIN.table} set version_num = '9999'")
+    file.close()
+    code = (
+        "import logging, sys; logging.basicConfig(level=logging.INFO); "
+        "from framework.storage import Storage; Storage(sys.argv[1])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True)
+    assert "9999, which this release does not know" in run.stderr
+    assert "INFO:" not in run.stderr
