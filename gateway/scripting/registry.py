@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import http.client
 import json
 import os
 import shlex
@@ -25,8 +26,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
     "Cluster",
@@ -47,6 +48,9 @@ __all__ = [
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:8500/v1/kv"
 _PREFIXES = ("clusters/", "instances/")
+# What comes of a server that dies before it answers, in the middle of an answer, or is none of HTTP.
+_UNANSWERED = (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
+_Found = TypeVar("_Found")
 
 
 class RegistryError(Exception):
@@ -92,23 +96,27 @@ class KeyValueStore:
 
     def get(self, key: str) -> str:
         """Returns a value; raises :class:`KeyDoesNotExist`."""
-        answer = self._ask("GET", key)
-        if answer is None:
+        found = self._read(key, {}, lambda entries: _text(entries[0]["Value"]))
+        if found is None:
             raise KeyDoesNotExist(f"the registry has no key {key}")
-        return _text(json.loads(answer)[0]["Value"])
+        return found
 
     def tree(self, key: str) -> dict[str, str]:
         """Returns what lies below a key, by whole keys."""
-        answer = self._ask("GET", f"{key}/", {"recurse": "true"})
-        entries = [] if answer is None else json.loads(answer)
-        return {entry["Key"]: _text(entry["Value"]) for entry in entries}
+
+        def texts(entries: Any) -> dict[str, str]:
+            return {entry["Key"]: _text(entry["Value"]) for entry in entries}
+
+        return self._read(f"{key}/", {"recurse": "true"}, texts) or {}
 
     def names(self, key: str) -> list[str]:
         """Returns the names just below a key."""
         prefix = key.lstrip("/") + "/"
-        answer = self._ask("GET", prefix, {"keys": "true", "separator": "/"})
-        found = [] if answer is None else json.loads(answer)
-        return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
+
+        def names(found: Any) -> list[str]:
+            return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
+
+        return self._read(prefix, {"keys": "true", "separator": "/"}, names) or []
 
     def set(self, key: str, value: Any) -> None:
         """Stores a value, as text."""
@@ -117,6 +125,20 @@ class KeyValueStore:
     def delete(self, key: str, recurse: bool = False) -> None:
         """Removes a key, or all that begin with it."""
         self._ask("DELETE", key, {"recurse": "true"} if recurse else None)
+
+    def _read(
+        self, key: str, parameters: Mapping[str, str], meaning: Callable[[Any], _Found]
+    ) -> _Found | None:
+        """Returns what ``meaning`` makes of the answer, None if there is no such key."""
+        answer = self._ask("GET", key, parameters)
+        if answer is None:
+            return None
+        try:
+            return meaning(json.loads(answer))
+        except (ValueError, TypeError, LookupError):
+            raise RegistryError(
+                f"GET {self.endpoint}/{key}: this is no registry's answer: {answer[:60]!r}"
+            ) from None
 
     def _ask(
         self,
@@ -151,14 +173,20 @@ def _request(
                 return None
             if error.code != 503 or time.monotonic() >= until:
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
-        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+        except (*_UNANSWERED, urllib.error.URLError) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
             # A certificate that is wrong stays so.
             wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
             if wrong or method == "POST" or time.monotonic() >= until:
-                raise RegistryError(f"{method} {url}: {getattr(error, 'reason', error)}") from None
+                raise RegistryError(f"{method} {url}: {_why(error)}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
+        return f"no whole answer has come ({error!r})"
+    return str(getattr(error, "reason", error))
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -177,7 +205,7 @@ def _opener() -> urllib.request.OpenerDirector:
 def _reason(error: urllib.error.HTTPError) -> str:
     try:
         body = error.read(4096).decode("utf-8", "replace")
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return error.reason
     try:
         found = json.loads(body)

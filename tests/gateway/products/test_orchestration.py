@@ -363,6 +363,29 @@ def test_a_consul_that_was_away_knows_what_has_happened_meanwhile(
         other.close()
 
 
+def test_a_consul_that_dies_in_the_middle_of_an_answer_is_told_again(
+    store: Store, values: KeyValues, nobody: tuple[int, socket.socket]
+) -> None:
+    port, held = nobody
+    held.listen()
+    held.settimeout(60)
+    other = Store("sqlite://")
+    there = KeyValues(other)
+    mirror = ConsulMirror(f"http://127.0.0.1:{port}/v1/kv", store, values, leads, again_secs=0.2)
+    try:
+        ended(store)
+        peer, _ = held.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[")
+        with serving(_Plain(there), bound=held) as _:  # type: ignore[arg-type]
+            eventually(lambda: kept(there, f"{DN}/status") == "destroyed", 60)
+    finally:
+        mirror.close()
+        there.close()
+        other.close()
+
+
 def test_a_consul_is_told_later_what_happened_at_the_gateways_end(
     store: Store, values: KeyValues, consul: tuple[str, KeyValues], nobody: tuple[int, socket.socket]
 ) -> None:

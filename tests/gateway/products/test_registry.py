@@ -196,6 +196,37 @@ def test_a_registry_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch)
     assert found == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        # The server has died in the middle of it.
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n[", "no whole answer has come"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n63\r\n[", "no whole answer has come"),
+        # What listens there is no Consul.
+        (b"220 mail.example ESMTP\r\n\r\n", "no whole answer has come"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "no registry's answer: b'<html>'"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull", "no registry's answer: b'null'"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]", "no registry's answer: b'\\[1\\]'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "tree", "names"])
+def test_what_is_no_answer_is_said(method: str, answer: bytes, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(65536)
+                peer.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/v1/kv"
+        with pytest.raises(registry.RegistryError, match=words):
+            getattr(registry.KeyValueStore(url, None, patience=0.0), method)("a")
+        thread.join(60)
+
+
 def test_waiting_for_something() -> None:
     values = iter([0, None, "done"])
     assert registry.wait_for(lambda: next(values), pause=0.001) == "done"
