@@ -53,3 +53,13 @@ async def test_every_metric_that_is_named_is_there(client: Client) -> None:
     documented = (DOCS / "metrics.md").read_text(encoding="utf-8")
     for name in NAME.findall(documented):
         assert any(known.startswith(name) for known in present), name
+
+
+def test_the_alert_asks_whether_the_one_that_leads_is_ready() -> None:
+    """A standby says that it is ready when it knows who leads, which may be one that cannot act."""
+    document = yaml.safe_load((DOCS / "alerts.yml").read_text(encoding="utf-8"))
+    rules = {rule["alert"]: rule["expr"] for group in document["groups"] for rule in group["rules"]}
+    assert rules["GatewayNotReady"] == (
+        "max(mesos_gateway_ready unless on (instance) mesos_gateway_leader == 0) == 0 "
+        "or max(mesos_gateway_leader) == 0"
+    )
