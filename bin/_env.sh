@@ -56,12 +56,17 @@ _install() {
     rm -rf third_party/http-parser/build third_party/http-parser/*.egg-info
 }
 
+# _is_made STAMP WANTED: also an environment whose Python has gone since is not.
+_is_made() {
+    [ -x "$PYTHON" ] && [ "$(cat "$1" 2>/dev/null)" = "$2" ]
+}
+
 environment() {
     local extras=${1:-} target=. stamp wanted
     [ -z "$extras" ] || target=".[$extras]"
     stamp=$VENV/.made-from${extras:+-$extras}
     wanted=$(_wanted)
-    if [ -x "$PYTHON" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    if _is_made "$stamp" "$wanted"; then
         return
     fi
     (
@@ -69,7 +74,7 @@ environment() {
         set -euo pipefail
         # Two scripts at once must not make the same environment.
         flock 9
-        if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+        if ! _is_made "$stamp" "$wanted"; then
             say "Making the virtual environment in $VENV (about a minute, the first time) …"
             [ -x "$PYTHON" ] || _make_venv "$(_find_python)"
             _install "$target"

@@ -86,3 +86,22 @@ def test_quickstart_says_what_it_needs(tmp_path: Path) -> None:
     assert run.stderr == (
         f"quickstart: it needs the project's directory: there is no {installed}/examples/hello.aurora\n"
     )
+
+
+def test_an_environment_whose_python_has_gone_is_made_again(checkout: Path) -> None:
+    """As after an upgrade of the system: what says that it is made is still there."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.unlink()
+    python.symlink_to(checkout / "python-of-before")
+    script = """
+        set -euo pipefail
+        . "$0"
+        _make_venv() { rm -rf "$VENV"; mkdir -p "$VENV/bin"; ln -s /bin/true "$PYTHON"; }
+        _install() { echo "installed $1"; }
+        environment
+        environment
+        """
+    run = subprocess.run(
+        ["bash", "-c", script, checkout / "bin" / "_env.sh"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (0, "installed .\n")
