@@ -24,6 +24,7 @@ from gateway.clusters.products import kind_of_script
 
 Stream = Literal["stdout", "stderr"]
 MOST_OUTPUT = 1024 * 1024
+# What is longer is told in pieces.
 _LONGEST_LINE = 4096
 # So many lines of a stream are told as they come; what follows is in what is kept.
 MOST_LINES = 10_000
@@ -258,12 +259,18 @@ class _Output:
         room = MOST_OUTPUT - len(self._kept)
         self._kept += data[:room]
         self.dropped += max(0, len(data) - room)
+        if self._told > MOST_LINES:
+            return  # nothing more of it is told
         *lines, self._line = (self._line + data).split(b"\n")
-        if len(self._line) > _LONGEST_LINE or (not data and self._line):
+        if not data and self._line:
             lines.append(self._line)
             self._line = b""
         for line in lines:
-            self._tell(_text(line[:_LONGEST_LINE]).rstrip("\r"))
+            for start in range(0, max(1, len(line)), _LONGEST_LINE):
+                self._tell(_text(line[start : start + _LONGEST_LINE]).rstrip("\r"))
+        while len(self._line) > _LONGEST_LINE:
+            self._tell(_text(self._line[:_LONGEST_LINE]))
+            self._line = self._line[_LONGEST_LINE:]
 
     def _tell(self, line: str) -> None:
         if self._told < MOST_LINES:

@@ -151,11 +151,22 @@ def test_output_is_kept_up_to_a_mebibyte(runner: ScriptRunner) -> None:
     assert told[-2:] == ["0123456789", f"… more than {MOST_LINES} lines"]
 
 
-def test_a_line_without_an_end_is_told_in_pieces(runner: ScriptRunner) -> None:
-    result, lines = run(runner, "#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' x\n")
-    assert len(result.stdout) == 20_000
-    assert lines
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_long_line_is_told_in_pieces(runner: ScriptRunner, end: str) -> None:
+    """With all that is in it, however much of it is read at a time."""
+    written = "".join(f"{number:05d}" for number in range(8000)) + end
+    result, lines = run(
+        runner,
+        f"""\
+        #!/usr/bin/env python3
+        import os
+        text = "".join(f"{{number:05d}}" for number in range(8000)) + {end!r}
+        os.write(1, text.encode())
+        """,
+    )
+    assert result.stdout == written
     assert all(0 < len(line) <= 4096 for _, line in lines)
+    assert "".join(line for _, line in lines) == written.rstrip("\n")
 
 
 def test_a_run_that_takes_too_long_is_ended(
