@@ -20,14 +20,15 @@ import builtins
 import http.client
 import json
 import os
+import re
 import shlex
 import ssl
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
     "Cluster",
@@ -48,9 +49,6 @@ __all__ = [
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:8500/v1/kv"
 _PREFIXES = ("clusters/", "instances/")
-# What comes of a server that dies before it answers, in the middle of an answer, or is none of HTTP.
-_UNANSWERED = (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
-_Found = TypeVar("_Found")
 
 
 class RegistryError(Exception):
@@ -96,27 +94,21 @@ class KeyValueStore:
 
     def get(self, key: str) -> str:
         """Returns a value; raises :class:`KeyDoesNotExist`."""
-        found = self._read(key, {}, lambda entries: _text(entries[0]["Value"]))
-        if found is None:
+        entries = _listed(self._ask("GET", key), dict)
+        if not entries:
             raise KeyDoesNotExist(f"the registry has no key {key}")
-        return found
+        return _text(entries[0]["Value"])
 
     def tree(self, key: str) -> dict[str, str]:
         """Returns what lies below a key, by whole keys."""
-
-        def texts(entries: Any) -> dict[str, str]:
-            return {entry["Key"]: _text(entry["Value"]) for entry in entries}
-
-        return self._read(f"{key}/", {"recurse": "true"}, texts) or {}
+        entries = _listed(self._ask("GET", f"{key}/", {"recurse": "true"}), dict)
+        return {entry["Key"]: _text(entry["Value"]) for entry in entries}
 
     def names(self, key: str) -> list[str]:
         """Returns the names just below a key."""
         prefix = key.lstrip("/") + "/"
-
-        def names(found: Any) -> list[str]:
-            return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
-
-        return self._read(prefix, {"keys": "true", "separator": "/"}, names) or []
+        found = _listed(self._ask("GET", prefix, {"keys": "true", "separator": "/"}), str)
+        return [name for item in found if (name := item[len(prefix) :].rstrip("/"))]
 
     def set(self, key: str, value: Any) -> None:
         """Stores a value, as text."""
@@ -125,20 +117,6 @@ class KeyValueStore:
     def delete(self, key: str, recurse: bool = False) -> None:
         """Removes a key, or all that begin with it."""
         self._ask("DELETE", key, {"recurse": "true"} if recurse else None)
-
-    def _read(
-        self, key: str, parameters: Mapping[str, str], meaning: Callable[[Any], _Found]
-    ) -> _Found | None:
-        """Returns what ``meaning`` makes of the answer, None if there is no such key."""
-        answer = self._ask("GET", key, parameters)
-        if answer is None:
-            return None
-        try:
-            return meaning(json.loads(answer))
-        except (ValueError, TypeError, LookupError):
-            raise RegistryError(
-                f"GET {self.endpoint}/{key}: this is no registry's answer: {answer[:60]!r}"
-            ) from None
 
     def _ask(
         self,
@@ -173,20 +151,15 @@ def _request(
                 return None
             if error.code != 503 or time.monotonic() >= until:
                 raise RegistryError(f"{method} {url}: {error.code} {_reason(error)}") from None
-        except (*_UNANSWERED, urllib.error.URLError) as error:
+        except (OSError, http.client.HTTPException) as error:
             # A command must not run twice; reading, and writing the same value again, does no harm.
             # A certificate that is wrong stays so.
-            wrong = isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+            why = getattr(error, "reason", None) or error
+            wrong = isinstance(why, ssl.SSLCertVerificationError)
             if wrong or method == "POST" or time.monotonic() >= until:
-                raise RegistryError(f"{method} {url}: {_why(error)}") from None
+                raise RegistryError(f"{method} {url}: {why}") from None
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
-        return f"no whole answer has come ({error!r})"
-    return str(getattr(error, "reason", error))
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -205,13 +178,23 @@ def _opener() -> urllib.request.OpenerDirector:
 def _reason(error: urllib.error.HTTPError) -> str:
     try:
         body = error.read(4096).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        return error.reason
-    try:
         found = json.loads(body)
         return str(found.get("message", body)) if isinstance(found, dict) else body
+    except (OSError, http.client.HTTPException):
+        return error.reason
     except ValueError:
         return body.strip() or error.reason
+
+
+def _listed(answer: bytes | None, kind: type) -> list[Any]:
+    """Returns what an answer lists, nothing for none."""
+    try:
+        found = json.loads(answer or b"[]")
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, kind) for one in found):
+        raise RegistryError(f"this is no registry's answer: {(answer or b'')[:60]!r}")
+    return found
 
 
 def _text(value: str | None) -> str:
@@ -344,16 +327,7 @@ class _Record:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    parts: list[tuple[int, str]] = []
-    word = ""
-    for character in text:
-        if word and character.isdigit() != word[-1].isdigit():
-            parts.append((int(word) if word.isdigit() else -1, word))
-            word = ""
-        word += character
-    if word:
-        parts.append((int(word) if word.isdigit() else -1, word))
-    return parts
+    return [(int(w) if w.isdecimal() else -1, w) for w in re.findall("[0-9]+|[^0-9]+", text)]
 
 
 class Disk(_Record):
