@@ -115,6 +115,8 @@ async def list_own_projects(call: Call) -> Answer:
     caller = call.caller
     if caller.is_anonymous:
         names = [caller.project or DEFAULT_TENANT]
+    elif call.gateway.access.issuer is not None:
+        names = sorted(caller.roles)  # which projects there are besides, Keystone says
     else:
         names = sorted({caller.user or DEFAULT_TENANT, *caller.roles})
     wanted = call.query.one("name")
