@@ -74,6 +74,7 @@ class Term:
         self._networks = networks
         self._begun: int | None = None
         self.script_key: str | None = None
+        self.revoked = store.revocations
 
     def epoch(self) -> int:
         """What the store is fenced with; 0, which nobody leads with, for who does not lead."""
@@ -88,6 +89,8 @@ class Term:
             if self.script_key is None:
                 # Who does not lead knows the tokens of users, too, once there is a key.
                 self.script_key = self._store.secrets.get("", _SCRIPT_KEY)
+            with contextlib.suppress(Unavailable):  # once more at the next turn
+                self.revoked.read()
             return None
         if epoch != self._begun:
             self.begin()
@@ -101,6 +104,8 @@ class Term:
             if key is None:
                 key = new_key()
                 self._store.secrets.put("", _SCRIPT_KEY, key)
+        # Before there is a key: without one no token is known.
+        self.revoked.read()
         self.script_key = key
         for network in self._networks:
             try:

@@ -150,6 +150,7 @@ def _access(options: Options, term: Term | None, stack: contextlib.ExitStack) ->
         open_metrics=options.open_metrics,
         proxies=options.trusted_proxies,
         script_key=lambda: term.script_key if term is not None else None,
+        revoked=term.revoked if term is not None else None,
     )
     stack.callback(access.close)
     return access

@@ -23,7 +23,7 @@ from framework.model.errors import (
 from gateway.auth.addresses import Network, client_address, site_of
 from gateway.auth.authenticators import Authenticator, Credentials, Directory, Issuer
 from gateway.auth.identity import ANONYMOUS, Identity, Reading
-from gateway.auth.issued import Issued, issue, read_issued
+from gateway.auth.issued import Issued, Revoked, issue, read_issued
 from gateway.auth.rates import Buckets, Rate
 from gateway.auth.signed import script_identity
 
@@ -54,7 +54,8 @@ class Access:
     ``reading``: whether users see the jobs of all roles, or their own only. ``rate`` None: no limit.
     ``open_metrics``: /metrics is for everybody. ``proxies``: whose X-Forwarded-For is believed.
     ``script_key`` gives what the tokens of clusters' scripts, and those of this server's users, are
-    signed with, None: there are none.
+    signed with, None: there are none. ``revoked``: which of the latter are taken no more, None: nobody
+    keeps that.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Access:
         proxies: Sequence[Network] = (),
         recheck_secs: float = _RECHECK_SECS,
         script_key: Callable[[], str | None] = lambda: None,
+        revoked: Revoked | None = None,
     ) -> None:
         self.reading: Reading = reading
         self._open_metrics = open_metrics
         self._proxies = tuple(proxies)
         self._recheck_secs = recheck_secs
         self._script_key = script_key
+        self._revoked = revoked
         self._reloaded = asyncio.Event()
         self.problem: str | None = None
         self._authenticators = tuple(authenticators)
@@ -143,14 +146,22 @@ class Access:
         return issue(token, key)
 
     def look(self, text: str) -> Issued | None:
-        """Returns the token of this server that a text is, None if it is none, or has expired."""
+        """Returns the token of this server that a text is, None if it is none, has expired, or is
+        revoked."""
         key = self._script_key() if text.count(".") == 2 else None
         if key is None:
             return None
         try:
-            return read_issued(text, key)
+            token = read_issued(text, key)
         except Unauthorized:
             return None
+        return None if self._revoked is not None and token.id in self._revoked else token
+
+    def revoke(self, token: Issued) -> None:
+        """Has a token be taken no more. Blocks; raises :class:`Unavailable` where nobody keeps that."""
+        if self._revoked is None:
+            raise Unavailable("there is nothing that keeps which tokens are revoked")
+        self._revoked.add(token.id, token.expires_at)
 
     def owner(self, token: Issued) -> Identity | None:
         """Returns whose a token is now: as its user is known today; None for nobody's."""
@@ -214,7 +225,7 @@ class Access:
         # Where only passwords are asked for there are tokens, too: those that this server has issued.
         issues = self.issuer is None and self._script_key() is not None
         if credentials.scheme == "bearer" and issues:
-            return "the token is not one of this server, has expired, or is not its user's any more"
+            return "the token is not one of this server, has ended, or is not its user's any more"
         return "credentials of this kind are not taken here"
 
     async def _ask(self, credentials: Credentials) -> Identity | None:

@@ -1,14 +1,15 @@
 """Tokens that this server issues to users, as Keystone would: who one is, and for which project. Pure.
 
-Signed with the store's key, so that every replica knows them, and none has to be kept. A token of a
-server that asks nobody who they are proves nothing, and names no user to one that does ask.
+Signed with the store's key, so that every replica knows them, and none has to be kept but those that
+are revoked. A token of a server that asks nobody who they are proves nothing, and names no user to one
+that does ask.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -38,6 +39,15 @@ class Issued(msgspec.Struct, frozen=True):
     @property
     def identity(self) -> Identity:
         return Identity(self.user, frozenset(self.roles), self.admin, project=self.project)
+
+
+class Revoked(Protocol):
+    """The ids of tokens that are taken no more."""
+
+    def __contains__(self, token_id: object) -> bool: ...
+
+    def add(self, token_id: str, expires_at: float) -> None:
+        """Keeps one until its token expires. Blocks; raises GatewayErrors."""
 
 
 def issue(token: Issued, key: str) -> str:

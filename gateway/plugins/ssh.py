@@ -64,12 +64,17 @@ class SshChannel:
         until = time.monotonic() + timeout
         with self._reported(), self._session(min(timeout, _CONNECT_SECS)) as session:
             # The shell of the account stays: it gives a command that a signal has ended a code (137).
-            session.exec_command(f"{shlex.join(words)}; exit $?")
-            # Written from a thread: a command may put out much before it has read all there is.
-            writer = threading.Thread(target=_write, args=(session, stdin), daemon=True)
+            command = f"{shlex.join(words)}; exit $?"
+            # From a thread: to be let begin is waited for without end, and a command may put out much
+            # before it has read all there is.
+            writer = threading.Thread(target=_give, args=(session, command, stdin), daemon=True)
             writer.start()
             try:
                 return self._read(session, until)
+            except NodeError:
+                # A server that takes nothing any more would not let go of a session alone.
+                self.close()
+                raise
             finally:
                 session.close()
                 writer.join()
@@ -147,8 +152,10 @@ class SshChannel:
             client.close()
 
 
-def _write(session: Any, data: bytes) -> None:
-    """Writes all of ``data`` and its end, unless the session is closed before."""
-    with contextlib.suppress(OSError, EOFError):  # it reads no more: its exit code says why
+def _give(session: Any, command: str, data: bytes) -> None:
+    """Has a command begin and writes all of ``data`` and its end, unless the session closes before."""
+    # It is refused, or reads no more: its exit code says why, or that there is none.
+    with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+        session.exec_command(command)
         session.sendall(data)
         session.shutdown_write()

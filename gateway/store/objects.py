@@ -1,9 +1,10 @@
 """Objects of one shape: what users of data clusters keep, by kind, id, and name within their project;
-and which revisions of clusters a Consul has been told."""
+which revisions of clusters a Consul has been told; and which tokens are revoked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ Kind = Literal[
     "keypair",
     "plugin-labels",
     "mirrored-cluster",
+    "revoked-token",
 ]
 
 
@@ -76,6 +78,12 @@ class ObjectStore:
             row = {"kind": new.kind, "id": new.id, **_columns(new, session)}
             session.add(tables.objects, row)
             session.changed("object", f"{new.kind}/{new.id}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Makes one commit of all that this thread writes within it."""
+        with self._sessions.write():
+            yield
 
     def get(self, kind: Kind, object_id: str) -> Object:
         """Raises :class:`NotFound`."""

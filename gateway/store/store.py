@@ -11,6 +11,7 @@ from gateway.store.entries import KvStore, ProductStore, SecretStore
 from gateway.store.live import LiveClusters
 from gateway.store.networks import DiskStore, NetworkStore
 from gateway.store.objects import ObjectStore
+from gateway.store.revocations import Revocations
 from gateway.store.sessions import LAST_REVISION, Change, Sessions
 
 
@@ -35,6 +36,7 @@ class Store:
         self.secrets = SecretStore(self._sessions)
         self.kv = KvStore(self._sessions)
         self.objects = ObjectStore(self._sessions)
+        self.revocations = Revocations(self.objects)
 
     @property
     def fence(self) -> Callable[[], int] | None:

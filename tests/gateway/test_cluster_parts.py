@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,20 @@ def test_who_leads_makes_the_key_once_and_stores_the_networks(tmp_path: Path) ->
         store.secrets.put("", "x", "y")
     nobody, third = term(0)
     assert nobody() is None
+    # So are revoked ones: at its next turn to who does not lead, at its first to who leads next.
+    other.revocations.add("t", time.time() + 60)
+    assert "t" not in nobody.revoked
+    nobody()
+    assert "t" in nobody.revoked
+    next_one, fourth = term(storage.claim_epoch())
+    next_one()
+    assert "t" in next_one.revoked
+    with pytest.raises(Fenced):
+        other.revocations.add("u", time.time() + 60)
+    assert "u" not in other.revocations
     # The scripts' tokens are known to all replicas; only who leads makes the key.
     assert nobody.script_key == key
-    for one in (store, other, third, storage):
+    for one in (store, other, third, fourth, storage):
         one.close()
 
 

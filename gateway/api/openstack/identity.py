@@ -79,17 +79,31 @@ async def issue_token(call: Call) -> Answer:
 
 async def validate_token(call: Call) -> Answer:
     """Everybody may ask about his own tokens, administrators about all."""
+    text, token = _subject(call, "validate_token")
+    headers = (("X-Subject-Token", text), ("Vary", "X-Auth-Token"))
+    return Answer(_body(call, token), headers=headers)
+
+
+async def revoke_token(call: Call) -> Answer:
+    """Everybody may revoke his own tokens, administrators all. Those that it has given stay."""
+    _, token = _subject(call, "revoke_token")
+    await call.run(call.gateway.access.revoke, token)
+    return Answer("", status=204)
+
+
+def _subject(call: Call, act: str) -> tuple[str, Issued]:
+    """Returns the token that a request is about; raises :class:`NotFound`, and :class:`Forbidden` for
+    another user's."""
     _check_issues(call)
     text = call.headers.get("X-Subject-Token", "")
     access = call.gateway.access
     token = access.look(text)
     current = token is not None and (not access.asks or access.owner(token) is not None)
     if token is None or not current:
-        raise NotFound("Could not find token: it is not one of this server, or has expired.")
+        raise NotFound("Could not find token: it is not one of this server, or has ended.")
     if not call.caller.is_trusted and call.caller.user != token.user:
-        raise Forbidden("You are not authorized to perform the requested action: validate_token.")
-    headers = (("X-Subject-Token", text), ("Vary", "X-Auth-Token"))
-    return Answer(_body(call, token), headers=headers)
+        raise Forbidden(f"You are not authorized to perform the requested action: {act}.")
+    return text, token
 
 
 async def read_catalog(call: Call) -> Answer:
@@ -101,6 +115,8 @@ async def list_own_projects(call: Call) -> Answer:
     caller = call.caller
     if caller.is_anonymous:
         names = [caller.project or DEFAULT_TENANT]
+    elif call.gateway.access.issuer is not None:
+        names = sorted(caller.roles)  # which projects there are besides, Keystone says
     else:
         names = sorted({caller.user or DEFAULT_TENANT, *caller.roles})
     wanted = call.query.one("name")
@@ -303,6 +319,16 @@ ROUTES = (
         "CloudToken",
         _failed,
         query=("nocatalog",),
+        fails=(404,),
+    ),
+    route(
+        "DELETE",
+        _TOKENS,
+        revoke_token,
+        "Revokes a token (X-Subject-Token)",
+        204,
+        "Empty",
+        _failed,
         fails=(404,),
     ),
     route(

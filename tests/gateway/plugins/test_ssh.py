@@ -6,15 +6,16 @@ import io
 import os
 import socket
 import tarfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import docker
 import msgspec
 import pytest
 
-from framework.model.errors import Unavailable
+from framework.model.errors import GatewayError, Unavailable
 from gateway.clusters import keys
 from gateway.clusters.model import Interface, NodeRecord, NodeSpec
 from gateway.plugins.channels import Channels, ssh_files
@@ -23,6 +24,7 @@ from gateway.plugins.remote import Remote
 from gateway.plugins.ssh import SshChannel, target_of
 from gateway.plugins.views import ClusterView
 from tests.e2e.harness import eventually
+from tests.gateway import ssh_server
 from tests.gateway.plugins.test_remote import use_everything
 from tests.gateway.plugins.world import group, request, view_of
 
@@ -206,6 +208,73 @@ def test_a_machine_that_dies_under_a_command_is_told_of(daemon: docker.DockerCli
             remote.execute_command("(sleep 0.5; kill -9 -1) & sleep 50", timeout=60)
     finally:
         doomed.end()
+
+
+def test_a_server_that_lets_no_command_begin_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does whose machine has gone from the network: nothing comes back any more."""
+    over = threading.Event()
+
+    def hang(*_: Any) -> bool:
+        over.wait(60)
+        return False
+
+    host = keys.host_key(SECRET, a_node().node_id).private
+    with ssh_server.ssh_serving(host, keys.user_key(SECRET).public) as port:
+        channel = SshChannel(target_of(SECRET, a_node(), "127.0.0.1", "root", port))
+        try:
+            assert channel.run(["true"], b"", 60.0, "root").code == 0
+            monkeypatch.setattr(ssh_server._Server, "check_channel_exec_request", hang)
+            ended = in_time(lambda: channel.run(["cat"], b"x", 1.0, "root"))
+            assert isinstance(ended, NodeError), ended
+            assert "has not ended in time" in str(ended)
+        finally:
+            over.set()
+        # What says no is told of, and the next command has a connection again.
+        assert isinstance(in_time(lambda: channel.run(["cat"], b"x", 60.0, "root")), Unavailable)
+        monkeypatch.undo()
+        assert channel.run(["cat"], b"x", 60.0, "root").stdout == b"x"
+        channel.close()
+
+
+def test_a_server_that_takes_nothing_more_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def begin(_: Any, channel: Any, command: bytes) -> bool:
+        channel.in_buffer.feed = lambda data: over.wait(60)
+        return True
+
+    host = keys.host_key(SECRET, a_node().node_id).private
+    with ssh_server.ssh_serving(host, keys.user_key(SECRET).public) as port:
+        channel = SshChannel(target_of(SECRET, a_node(), "127.0.0.1", "root", port))
+        try:
+            assert channel.run(["true"], b"", 60.0, "root").code == 0
+            # What waits to be sent does not fit, as it does not on a real network.
+            wire = channel._client.get_transport().sock
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            monkeypatch.setattr(ssh_server._Server, "check_channel_exec_request", begin)
+            ended = in_time(lambda: channel.run(["cat"], bytes(8 * 2**20), 2.0, "root"))
+            assert isinstance(ended, NodeError), ended
+        finally:
+            over.set()
+        monkeypatch.undo()
+        assert channel.run(["cat"], b"x", 60.0, "root").stdout == b"x"
+        channel.close()
+
+
+def in_time(do: Callable[[], Any]) -> Any:
+    """What ``do`` returns or raises; None if it does neither."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(do())
+        except GatewayError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(30)
+    return found[0] if found else None
 
 
 def test_nobody_listens() -> None:

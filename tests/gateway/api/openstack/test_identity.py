@@ -17,6 +17,7 @@ from gateway.auth.issued import Issued, issue
 from gateway.auth.passwords import hash_password, hash_token, new_token
 from gateway.context import Gateway
 from gateway.options import Options
+from gateway.store import Store
 from tests.gateway.api.conftest import Client
 from tests.gateway.api.paas.conftest import SCRIPT_KEY
 
@@ -65,9 +66,9 @@ def users(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asking(gateway: Gateway, users: Path) -> Iterator[Access]:
+def asking(gateway: Gateway, store: Store, users: Path) -> Iterator[Access]:
     made = make_authenticators(Options(auth=("tokens", "basic"), auth_file=users))
-    access = Access(made, script_key=lambda: SCRIPT_KEY)
+    access = Access(made, script_key=lambda: SCRIPT_KEY, revoked=store.revocations)
     gateway.access = access
     yield access
     access.close()
@@ -161,6 +162,47 @@ async def test_whose_a_token_is_may_be_asked_by_its_owner(client: Client, asking
     assert [await ask(alice, alice), await ask(root, bob), await ask(alice, bob)] == [200, 200, 403]
     assert [await ask(alice, "x.y.z"), await ask(alice, OWN)] == [404, 404]
     assert (await client("GET", TOKENS, headers={"X-Subject-Token": alice})).code == 401
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_token_is_revoked_by_its_owner_or_an_administrator(
+    client: Client, asking: Access, store: Store
+) -> None:
+    async def make(user: str) -> str:
+        return text_of(await client("POST", TOKENS, login(user)))
+
+    async def revoke(who: str, which: str) -> int:
+        headers = with_token(who, **{"X-Subject-Token": which})
+        return (await client("DELETE", TOKENS, headers=headers)).code
+
+    alice, again, bob, root = [await make(user) for user in ("alice", "alice", "bob", "root")]
+    assert [await revoke(bob, alice), await revoke(alice, "x.y.z")] == [403, 404]
+    assert (await client("GET", "/v1.1/images", headers=with_token(alice))).code == 200
+    other = text_of(await client("POST", TOKENS, exchange(alice, "red")))
+    assert [await revoke(again, alice), await revoke(root, bob)] == [204, 204]
+    for ended in (alice, bob):
+        assert (await client("GET", "/v1.1/images", headers=with_token(ended))).code == 401
+        assert (await client("POST", TOKENS, exchange(ended))).code == 401
+        assert await revoke(root, ended) == 404
+        about = with_token(root, **{"X-Subject-Token": ended})
+        assert (await client("GET", TOKENS, headers=about)).code == 404
+    # Others of the same user, also those that it has given, stay; its own may end itself.
+    for stays in (again, other):
+        assert (await client("GET", "/v1.1/images", headers=with_token(stays))).code == 200
+    assert await revoke(again, again) == 204
+    assert len(store.objects.find("revoked-token")) == 3
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_where_nobody_is_asked_a_revoked_token_says_nothing(
+    client: Client, gateway: Gateway, store: Store
+) -> None:
+    gateway.access = Access(script_key=lambda: SCRIPT_KEY, revoked=store.revocations)
+    text = text_of(await client("POST", TOKENS, login("anybody", "x", "demo")))
+    headers = with_token(text, **{"X-Subject-Token": text})
+    assert (await client("DELETE", TOKENS, headers=headers)).code == 204
+    assert (await client("GET", TOKENS, headers=headers)).code == 404
+    assert (await client("POST", TOKENS, exchange(text))).code == 401
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -19,6 +19,7 @@ from tests.keystone import PASSWORD, Keystone
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 TEMPLATES = "node-group-templates"
+PROJECTS = "/identity/v3/auth/projects"
 
 
 @pytest.fixture
@@ -93,3 +94,17 @@ async def test_who_has_no_token_of_keystones_is_sent_there(
 
 def auth(token: str) -> dict[str, str]:
     return {"X-Auth-Token": token}
+
+
+async def test_a_project_is_what_keystone_calls_one(client: Client, tenants: dict[str, str]) -> None:
+    """None is named like its user, as they are where this server knows the users."""
+    for project, token in tenants.items():
+        body = await ask(client, "GET", PROJECTS, code=200, headers=auth(token))
+        assert [one["id"] for one in body["projects"]] == [project]
+
+
+async def test_keystones_tokens_are_revoked_there(client: Client, tenants: dict[str, str]) -> None:
+    token = next(iter(tenants.values()))
+    about = {**auth(token), "X-Subject-Token": token}
+    said = await ask(client, "DELETE", "/identity/v3/auth/tokens", code=501, headers=about)
+    assert "Keystone" in said["error"]["message"]
