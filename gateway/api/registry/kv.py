@@ -6,11 +6,11 @@ import asyncio
 import base64
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from framework.model.errors import Invalid
-from gateway.api.http import JSON, Answer, Call, Route
+from gateway.api.http import JSON, Answer, Call, Route, json_text
 from gateway.clusters.kv import Answer as Found
 from gateway.errors import Problem
 from gateway.store.entries import Entry
@@ -42,7 +42,7 @@ async def read_key(call: Call, key: str) -> Answer:
         listed, index = await _settled(
             call, key, True, lambda: registry.keys(caller, key, separator), lambda found: found[1]
         )
-        return _answer(list(listed), index, bool(listed))
+        return _answer(json_text(list(listed)), index, bool(listed))
     read: Callable[[], Found] = (
         (lambda: registry.list(caller, key)) if recurse else (lambda: registry.get(caller, key))
     )
@@ -50,8 +50,9 @@ async def read_key(call: Call, key: str) -> Answer:
     if raw and found.entries:
         headers = _headers(found.index)
         return Answer(found.entries[0].value, content_type=_TEXT, headers=headers)
-    entries = [_entry(one) for one in found.entries]
-    return _answer(entries, found.index, bool(entries))
+    # All below a key may be many megabytes: others are not to wait while that is written.
+    written = await call.run(_written, found.entries) if recurse else _written(found.entries)
+    return _answer(written, found.index, bool(found.entries))
 
 
 async def _settled(
@@ -128,10 +129,14 @@ def _entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _answer(found: list[Any], index: int, there: bool) -> Answer:
+def _written(entries: Iterable[Entry]) -> bytes:
+    return json_text([_entry(one) for one in entries])
+
+
+def _answer(text: bytes, index: int, there: bool) -> Answer:
     if not there:
         return Answer("", status=404, content_type=_TEXT, headers=_headers(index))
-    return Answer(found, headers=_headers(index))
+    return Answer(text, content_type=JSON, headers=_headers(index))
 
 
 def _headers(index: int) -> tuple[tuple[str, str], ...]:
