@@ -81,7 +81,7 @@ def _serve(sock: socket.socket) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        data, fds, _, _ = socket.recv_fds(sock, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        data, fds = coordinator.receive(sock, 1, 1)
         if not data:
             return
         pid = os.fork()

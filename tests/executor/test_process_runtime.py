@@ -244,6 +244,31 @@ def test_nothing_is_left_open_after_many_tasks(bench: Bench) -> None:
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
+def test_a_process_inherits_neither_the_coordinators_socket_nor_its_pipes_twice(bench: Bench) -> None:
+    bench.run(payload("t1", process("for fd in /proc/$$/fd/*; do readlink $fd; done")))
+    # What pytest itself has inherited is there, too.
+    links = [link for link in bench.log("t1").splitlines() if link.startswith(("pipe:", "socket:"))]
+    assert len(links) >= 2
+    assert len(links) == len(set(links))
+    assert not any(link.startswith("socket:") for link in links)
+
+
+def test_a_coordinator_that_is_killed_beside_a_daemon_loses_its_task(bench: Bench) -> None:
+    # The daemon, no child of the coordinator's, must not hold the coordinator's socket open.
+    mark = long_sleep()
+    command = f"(sleep {mark} >/dev/null 2>&1 &); exec sleep {mark}"
+    bench.launch(payload("t1", process(command)))
+    pid = bench.wait("t1", "TASK_RUNNING")["data"]["processes"]["hello"]["pid"]
+    eventually(lambda: len(marked(mark)) == 2)
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    try:
+        assert "was lost" in bench.wait("t1", "TASK_FAILED")["message"]
+    finally:
+        for left in marked(mark):
+            os.kill(left, signal.SIGKILL)
+
+
 def test_a_coordinator_that_is_killed_loses_its_task_and_its_processes(bench: Bench) -> None:
     mark = long_sleep()
     bench.launch(payload("t1", process(f"exec sleep {mark}")))
