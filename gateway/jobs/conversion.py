@@ -10,6 +10,7 @@ from typing import Any
 from executor.task import Container, Parameter, Volume
 from framework.model.errors import GatewayError
 from framework.model.jobs import (
+    OWN_EXECUTOR,
     Constraint,
     JobKey,
     JobSpec,
@@ -45,7 +46,7 @@ def _task_config(data: Mapping[str, Any]) -> TaskConfig:
     resources = data["task"]["resources"]
     executor = data["executor_config"]
     links = {k: placeholders(v) for k, v in data.get("task_links", {}).items()}
-    own = executor["name"] == "AuroraExecutor"
+    own = executor["name"] == OWN_EXECUTOR
     return TaskConfig(
         resources=Resources(
             cpus=float(resources["cpu"]),
