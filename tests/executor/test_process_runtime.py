@@ -14,6 +14,7 @@ import pytest
 
 from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
+from executor.runtimes.zygote import Zygote
 from tests.executor.harness import Bench, eventually, long_sleep, marked, payload, process
 
 FULL_LIFE = ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"]
@@ -278,6 +279,16 @@ def test_a_coordinator_that_is_killed_loses_its_task_and_its_processes(bench: Be
     end = bench.wait("t1", "TASK_FAILED")
     assert "was lost" in end["message"]
     eventually(lambda: not marked(mark))
+
+
+def test_a_zygote_that_is_killed_is_replaced(bench: Bench, zygote: Zygote) -> None:
+    mark = long_sleep()
+    bench.launch(payload("before", process(f"exec sleep {mark}")))
+    bench.wait("before", "TASK_RUNNING")
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert bench.run(payload("after", process("echo here")))["state"] == "TASK_FINISHED"
+    assert bench.log("after") == "here\n"
+    assert len(marked(mark)) == 1
 
 
 def test_reports_are_json_that_the_gateway_reads(bench: Bench) -> None:
