@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from executor.logs import STREAMS, ProcessLog
-from executor.runtimes.accounts import account
+from executor.runtimes.accounts import account, user_of
 from executor.runtimes.base import (
     Broken,
     Cancelled,
@@ -72,7 +72,7 @@ class ProcessRuntime:
     # -- the interface of a runtime --
 
     def prepare(self) -> None:
-        self._account = account(self._context.payload.user)
+        self._account = account(user_of(self._context.payload, self._context.document))
         if self._account.uid is not None:
             os.chown(self._context.sandbox, self._account.uid, self._account.gid or 0)
         prepare_node(self._context)

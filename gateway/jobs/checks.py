@@ -323,6 +323,8 @@ def warnings(data: Mapping[str, Any]) -> Iterator[str]:
     container = data.get("container") or {}
     if isinstance(container.get("image"), Mapping) and "image_id" in container["image"]:
         yield "container: AppcImage is passed on; this gateway's executor runs Docker images only"
+    if container.get("docker", container).get("image") and data["task"].get("user"):
+        yield "task.user is ignored: a container runs as the user that its image says"
     if container.get("volumes") and container.get("image") is None:
         yield "container: volumes without an image are not mounted"
     if "task_links" in data:

@@ -99,6 +99,20 @@ def test_a_task_runs_as_its_user_in_a_sandbox_of_his(bench: Bench) -> None:
     assert (bench.sandbox("t1") / "mine").stat().st_uid == uid
 
 
+@as_root
+def test_a_task_runs_as_the_user_that_it_names_itself(bench: Bench) -> None:
+    asks = {"user": "nobody"}
+    for task_id, given in (("plain", None), ("as-role", "www-data")):
+        end = bench.run(payload(task_id, process("id -un"), task=asks, user=given))
+        assert (end["state"], bench.log(task_id)) == ("TASK_FINISHED", "nobody\n")
+
+
+def test_a_task_cannot_name_another_user_where_all_run_as_one(bench: Bench) -> None:
+    end = bench.run(payload("t1", process("id"), task={"user": "www-data"}, user="nobody"))
+    assert end["state"] == "TASK_FAILED"
+    assert "all tasks here run as 'nobody' (--task-user)" in end["message"]
+
+
 def test_an_unknown_user_fails_the_task(bench: Bench) -> None:
     end = bench.run(payload("t1", process("id"), user="no-such-user"))
     assert end["state"] == "TASK_FAILED"

@@ -170,6 +170,13 @@ def test_task_links_get_placeholders() -> None:
     assert json.loads(spec.config.executor_data)["task_links"] == {"log": wanted}
 
 
+def test_a_user_of_a_task_in_an_image_gets_a_warning() -> None:
+    asking = {"processes": [{"name": "a", "cmdline": "id"}], "user": "www-data"}
+    (spec,) = read(job(task=asking, container={"image": "debian:12"}))
+    assert spec.warnings == ("task.user is ignored: a container runs as the user that its image says",)
+    assert not read(job(task=asking, container={"volumes": []}))[0].warnings
+
+
 def test_another_executor_gets_its_own_data() -> None:
     (spec,) = read(job(executor_config={"name": "Custom", "data": "[1]"}))
     assert (spec.config.executor_name, spec.config.executor_data) == ("Custom", "[1]")
