@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from executor.task import Container, Parameter, Volume
+from executor.task import Container, Parameter, Volume, resolve_portmap
 from framework.model.errors import GatewayError
 from framework.model.jobs import (
     OWN_EXECUTOR,
@@ -105,22 +105,10 @@ def resolved_portmap(data: Mapping[str, Any]) -> dict[str, str | int]:
 
     Raises :class:`Fault` for names that stand for each other.
     """
-    portmap = data.get("announce", {}).get("portmap", {})
-    resolved: dict[str, str | int] = {}
-    for name in portmap:
-        seen = {name}
-        target = portmap[name]
-        while target in portmap and portmap[target] != target:
-            if target in seen:
-                raise Fault(f"announce.portmap: {name!r} leads back to itself")
-            seen.add(target)
-            target = portmap[target]
-        resolved[name] = int(target) if _is_number(target) else target
-    return resolved
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*[0-9]{1,9}\s*", text) is not None
+    try:
+        return resolve_portmap(data.get("announce", {}).get("portmap", {}))
+    except ValueError as error:
+        raise Fault(str(error)) from None
 
 
 def requested_ports(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -44,6 +44,24 @@ def test_a_task_runs_in_its_sandbox_with_a_clean_environment(bench: Bench, monke
     }
 
 
+def test_announced_names_stand_for_their_ports(bench: Bench) -> None:
+    announce = {"primary_port": "http", "portmap": {"aurora": "admin", "admin": "http", "fixed": "8080"}}
+    command = "echo {{thermos.ports[aurora]}} {{thermos.ports[fixed]}} $PORT_ADMIN"
+    ports = {"http": 31001}
+    bench.run(payload("t1", process(command), document={"announce": announce}, ports=ports))
+    assert bench.log("t1") == "31001 8080 31001\n"
+
+
+def test_an_announced_name_is_where_health_is_asked_for(bench: Bench) -> None:
+    # Nobody listens there.
+    document = {
+        "announce": {"portmap": {"health": "http"}},
+        "health_check_config": {"initial_interval_secs": 0, "interval_secs": 0.1},
+    }
+    end = bench.run(payload("t1", process("sleep 60"), document=document, ports={"http": 1}))
+    assert "GET /health on port 1: " in end["message"]
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
@@ -72,6 +90,12 @@ def test_bad_payloads_become_failed_tasks_with_a_reason(bench: Bench) -> None:
         "deep": (payload("deep", executor_data="[" * 100_000), "nested too deeply"),
         "typed": (payload("typed", executor_data='{"task":{"processes":3}}'), r"\$.task.processes"),
         "empty": (payload("empty"), "neither a process nor an image"),
+        "portmap": (
+            payload(
+                "portmap", process("true"), document={"announce": {"portmap": {"a": "b", "b": "a"}}}
+            ),
+            "announce.portmap: 'a' leads back to itself",
+        ),
         "circle": (
             payload("circle", process("true"), task={"constraints": [{"order": ["hello", "hello"]}]}),
             "in a circle",
