@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 SNOOZE_FILE = ".healthchecksnooze"
 _LONGEST_ANSWER = 64 * 1024
+# Seconds; who asks for checks without a pause gets this one: a task is no load test.
+_SHORTEST_INTERVAL = 0.1
 
 # Seconds; a check of ports ends at the first that nobody listens on, so it is done within its interval.
 _PORT_INTERVAL = 0.5
@@ -33,6 +35,10 @@ class Verdict(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
+def _interval(config: HealthCheckConfig) -> float:
+    return max(config.interval_secs, _SHORTEST_INTERVAL)
+
+
 class HealthTracker:
     """Aurora's rule, without clock: answers in, a verdict out.
 
@@ -43,8 +49,7 @@ class HealthTracker:
     """
 
     def __init__(self, config: HealthCheckConfig) -> None:
-        interval = max(config.interval_secs, 1e-3)
-        grace = math.ceil(max(0.0, config.initial_interval_secs) / interval)
+        grace = math.ceil(max(0.0, config.initial_interval_secs) / _interval(config))
         self._needed = max(1, config.min_consecutive_successes)
         self._tolerated = max(0, config.max_consecutive_failures)
         self._left = grace + self._tolerated + self._needed
@@ -119,7 +124,7 @@ class HealthMonitor:
                 if verdict is Verdict.UNHEALTHY:
                     return
                 last = verdict
-            self._stop.wait(max(0.0, self._config.interval_secs - (time.monotonic() - begun)))
+            self._stop.wait(max(0.0, _interval(self._config) - (time.monotonic() - begun)))
 
 
 def http_check(checker: HttpHealthChecker, host: str, port: int, timeout: float) -> str | None:

@@ -278,6 +278,10 @@ def _container(container: Any) -> Iterator[Fault]:
 
 
 def _rest(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
+    if _at(data, "health_check_config", "timeout_secs") == 0:
+        yield Fault(
+            "health_check_config.timeout_secs is 0; it must be above 0: no check is answered in no time"
+        )
     if data["instances"] > limits.instances:
         yield Fault(f"instances is {data['instances']}; at most {limits.instances} are accepted")
     if data["cron_collision_policy"] not in _CRON_POLICIES:

@@ -35,6 +35,8 @@ U, H, X = Verdict.UNDECIDED, Verdict.HEALTHY, Verdict.UNHEALTHY
         ({"min_consecutive_successes": 2}, "FFSS", [U, U, U, H]),
         ({"min_consecutive_successes": 2}, "FFF", [U, U, X]),
         ({"initial_interval_secs": 0}, "F", [X]),
+        # There is a pause between checks even for who wants none: the grace is one of time.
+        ({"initial_interval_secs": 0.2, "interval_secs": 0}, "FFF", [U, U, X]),
     ],
 )
 def test_the_verdict_follows_auroras_rule(
@@ -102,6 +104,19 @@ def server(port: int, before: str = "") -> dict:
 
 
 # Often; but who has to answer may take long to start, and to answer.
+def test_a_task_is_not_asked_without_a_pause(bench: Bench) -> None:
+    checker = {"shell": {"shell_command": "echo >> asked; false"}}
+    config = {"health_checker": checker, "initial_interval_secs": 0.5, "interval_secs": 0}
+    begun = time.monotonic()
+    bench.run(
+        payload(
+            "t1", process("sleep 60"), document={"health_check_config": {**config, "timeout_secs": 30}}
+        )
+    )
+    assert time.monotonic() - begun >= 0.5
+    assert (bench.sandbox("t1") / "asked").read_text() == 6 * "\n"
+
+
 FAST = {"initial_interval_secs": 60, "interval_secs": 0.1, "timeout_secs": 30}
 
 
