@@ -67,6 +67,7 @@ def chain(*names: str, **fields: Any) -> dict[str, Any]:
         ({"task": chain()}, "order is empty"),
         ({"update_config": {"batch_size": 0}}, "update_config.batch_size is 0"),
         ({"update_config": {"watch_secs": -1}}, "update_config.watch_secs is -1"),
+        ({"health_check_config": {"timeout_secs": 0}}, "health_check_config.timeout_secs is 0"),
         ({"update_config": {"pulse_interval_secs": 59}}, "it must be from 60"),
         ({"update_config": {"max_total_failures": 1}}, "for 1 instances at most 0"),
         (
@@ -222,6 +223,14 @@ def test_a_binding_needs_a_name(name: str) -> None:
 def test_a_binding_needs_a_text() -> None:
     with pytest.raises(Invalid, match="bind: the value of 'x' is not a text"):
         read(job(), x="\0")
+
+
+def test_a_binding_of_the_wrong_type_is_shown() -> None:
+    assert read(job(instances="{{n}}"), n="5")[0].instances == 5
+    with pytest.raises(Invalid, match=r"instances: expects an integer, not '5\.5' \(from '{{n}}'\)"):
+        read(job(instances="{{n}}"), n="5.5")
+    with pytest.raises(Invalid, match=r"cpu: expects a number, not 'many' \(from '{{n}}'\)"):
+        read(job(task={"resources": {"cpu": "{{n}}", "ram": 1 << 20, "disk": 1 << 20}}), n="many")
 
 
 def test_unbound_names_are_listed_with_places() -> None:
