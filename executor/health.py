@@ -6,6 +6,7 @@ import http.client
 import logging
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -127,16 +128,35 @@ class HealthMonitor:
             self._stop.wait(max(0.0, _interval(self._config) - (time.monotonic() - begun)))
 
 
+def _body(answer: http.client.HTTPResponse, waiting: socket.socket, deadline: float) -> bytes:
+    """Returns what the answer says; raises ``TimeoutError`` if it has no end before ``deadline``."""
+    body = bytearray()
+    while len(body) < _LONGEST_ANSWER:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        waiting.settimeout(left)
+        chunk = answer.read1(_LONGEST_ANSWER - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)
+
+
 def http_check(checker: HttpHealthChecker, host: str, port: int, timeout: float) -> str | None:
     """GETs the endpoint; returns why the answer is not what was expected, None if it is.
 
     Redirects are not followed and proxies not used: only ``host`` is ever asked.
     """
+    deadline = time.monotonic() + timeout
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
+        connection.connect()
+        # The answer frees it of the connection, and it is what waits for the rest.
+        waiting: socket.socket = connection.sock
         connection.request("GET", checker.endpoint)
         answer = connection.getresponse()
-        body = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace").strip()
+        body = _body(answer, waiting, deadline).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
         return f"GET {checker.endpoint} on port {port}: {error or type(error).__name__}"
     finally:

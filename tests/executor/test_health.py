@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import socket
 import sys
+import threading
 import time
 
 import msgspec
@@ -210,6 +213,25 @@ def test_an_http_answer_is_compared(
     eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 30) is None)
     said = http_check(checker, "127.0.0.1", port, 30)
     assert said == (trouble and f"GET /health on port {port}: {trouble}")
+
+
+def test_an_answer_without_end_is_no_answer() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with listener, listener.accept()[0] as peer, contextlib.suppress(OSError):
+            peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            for _ in range(200):
+                peer.sendall(b".")
+                time.sleep(0.05)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    port, begun = listener.getsockname()[1], time.monotonic()
+    said = http_check(HttpHealthChecker(), "127.0.0.1", port, 0.5)
+    assert said == f"GET /health on port {port}: timed out"
+    assert time.monotonic() - begun < 8
+    dripping.join()
 
 
 def test_farewells_need_the_port() -> None:
