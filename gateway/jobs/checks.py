@@ -12,7 +12,13 @@ from typing import Any
 
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
-from gateway.jobs.conversion import constraints, is_dedicated, requested_ports, resolved_portmap
+from gateway.jobs.conversion import (
+    constraints,
+    is_dedicated,
+    ports_in,
+    requested_ports,
+    resolved_portmap,
+)
 from gateway.jobs.faults import Fault, shown
 from gateway.jobs.limits import Limits
 
@@ -261,6 +267,20 @@ def _placement(data: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(
                 f"announce.portmap: {shown(name)} is the fixed port {port}, which only a job with the "
                 "constraint 'dedicated' may have; name a port instead"
+            )
+
+    yield from _asked_ports(data, {*requested_ports(data), *portmap})
+
+
+def _asked_ports(data: Mapping[str, Any], known: set[str]) -> Iterator[Fault]:
+    """A health check that asks at a port which the task does not have fails every task."""
+    for kind, field in (("shell", "shell_command"), ("http", "endpoint")):
+        text = _at(data, "health_check_config", "health_checker", kind, field) or ""
+        for name in sorted(ports_in(text) - known):
+            yield Fault(
+                f"health_check_config.health_checker.{kind}.{field} refers to "
+                f"{{{{thermos.ports[{name}]}}}}, which no process does: a task has the ports that its "
+                "processes refer to, or that it announces"
             )
 
 

@@ -111,11 +111,16 @@ def resolved_portmap(data: Mapping[str, Any]) -> dict[str, str | int]:
         raise Fault(str(error)) from None
 
 
+def ports_in(text: str) -> set[str]:
+    """Returns the names of the ports that a text refers to."""
+    return set(_PORT.findall(text))
+
+
 def requested_ports(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the ports an offer must give: what processes refer to or is announced."""
     portmap = resolved_portmap(data)
     texts = (process[field] for process in data["task"]["processes"] for field in ("cmdline", "name"))
-    referenced = {name for text in texts for name in _PORT.findall(text)}
+    referenced = {name for text in texts for name in ports_in(text)}
     wanted = {portmap.get(name, name) for name in referenced} | set(portmap.values())
     return tuple(sorted(port for port in wanted if isinstance(port, str)))
 

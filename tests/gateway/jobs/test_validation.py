@@ -158,6 +158,17 @@ def test_ports_are_those_referred_to_or_announced() -> None:
     assert not spec.warnings
 
 
+def test_health_is_asked_for_at_ports_that_the_task_has() -> None:
+    shell = {"health_checker": {"shell": {"shell_command": "curl -f :{{thermos.ports[web]}}"}}}
+    with pytest.raises(
+        Invalid, match=r"shell_command refers to {{thermos\.ports\[web\]}}, which no process"
+    ):
+        read(job(health_check_config=shell))
+    run = {"processes": [{"name": "run", "cmdline": "serve {{thermos.ports[web]}}"}]}
+    assert read(job(health_check_config=shell, task=run))
+    assert read(job(health_check_config=shell, announce={"portmap": {"web": "http"}}))
+
+
 def test_a_primary_port_that_nothing_uses_is_warned_about() -> None:
     (spec,) = read(job(announce={"portmap": {}}))
     assert "{{thermos.ports[http]}}" in spec.warnings[0]
