@@ -34,7 +34,7 @@ from executor.runtimes.nodes import furnish, node_variables, prepare_node
 from executor.runtimes.process_pipes import Pipes
 from executor.runtimes.process_runs import PATH, ProcessRun, exit_of, feed, shell_argv
 from executor.runtimes.zygote import Zygote, ZygoteGone
-from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked
+from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked, kill_task
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
@@ -358,7 +358,9 @@ class ProcessRuntime:
             self._notify(exit_of(run, self._exceeded))
 
     def _lose_all(self) -> None:
-        """The coordinator is gone, and its children with it."""
+        """The coordinator is gone, and its children with it; not so their daemons, if it was killed."""
+        if not self._closed:
+            kill_task(self._context.owner, self._context.payload.task_id)
         self._pipes.drop_all()
         with self._lock:
             self._gone = True
