@@ -225,6 +225,12 @@ jobs = [Job(cluster='c', role='r', environment='e', name='n', task=Task(
     assert '"cmdline":"true"' in spec.config.executor_data
 
 
+def test_a_name_given_to_bind_is_one_that_a_reference_can_have() -> None:
+    for call in ("bind(Àsite='x')", "bind(**{'a b': 'x'})", "bind({'a b': 'x'})"):
+        with pytest.raises(Invalid, match=r"line 1, column .* is not a name such as x, profile\.cpu"):
+            read_jobs(f"jobs = [Job(name='a').{call}]".encode(), user="u")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "1x", "a[", "a..b", "{{x}}", "\0"])
 def test_a_binding_needs_a_name(name: str) -> None:
     with pytest.raises(Invalid, match=r"bind: .* is not a name such as x"):
