@@ -142,7 +142,7 @@ class Executor:
         payload = decode_payload(b64decode(data))
         if payload.task_id != task_id:
             raise ValueError(f"the payload is that of task {payload.task_id!r}, not of {task_id!r}")
-        document = read_document(payload)
+        payload, document = read_document(payload)
         sandbox = self._sandboxes.create(task_id)
         return TaskContext(
             payload=payload,

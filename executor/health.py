@@ -6,6 +6,7 @@ import http.client
 import logging
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 SNOOZE_FILE = ".healthchecksnooze"
 _LONGEST_ANSWER = 64 * 1024
+# Seconds; who asks for checks without a pause gets this one: a task is no load test.
+_SHORTEST_INTERVAL = 0.1
 
 # Seconds; a check of ports ends at the first that nobody listens on, so it is done within its interval.
 _PORT_INTERVAL = 0.5
@@ -33,6 +36,10 @@ class Verdict(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
+def _interval(config: HealthCheckConfig) -> float:
+    return max(config.interval_secs, _SHORTEST_INTERVAL)
+
+
 class HealthTracker:
     """Aurora's rule, without clock: answers in, a verdict out.
 
@@ -43,8 +50,7 @@ class HealthTracker:
     """
 
     def __init__(self, config: HealthCheckConfig) -> None:
-        interval = max(config.interval_secs, 1e-3)
-        grace = math.ceil(max(0.0, config.initial_interval_secs) / interval)
+        grace = math.ceil(max(0.0, config.initial_interval_secs) / _interval(config))
         self._needed = max(1, config.min_consecutive_successes)
         self._tolerated = max(0, config.max_consecutive_failures)
         self._left = grace + self._tolerated + self._needed
@@ -119,7 +125,22 @@ class HealthMonitor:
                 if verdict is Verdict.UNHEALTHY:
                     return
                 last = verdict
-            self._stop.wait(max(0.0, self._config.interval_secs - (time.monotonic() - begun)))
+            self._stop.wait(max(0.0, _interval(self._config) - (time.monotonic() - begun)))
+
+
+def _body(answer: http.client.HTTPResponse, waiting: socket.socket, deadline: float) -> bytes:
+    """Returns what the answer says; raises ``TimeoutError`` if it has no end before ``deadline``."""
+    body = bytearray()
+    while len(body) < _LONGEST_ANSWER:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        waiting.settimeout(left)
+        chunk = answer.read1(_LONGEST_ANSWER - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)
 
 
 def http_check(checker: HttpHealthChecker, host: str, port: int, timeout: float) -> str | None:
@@ -127,11 +148,15 @@ def http_check(checker: HttpHealthChecker, host: str, port: int, timeout: float)
 
     Redirects are not followed and proxies not used: only ``host`` is ever asked.
     """
+    deadline = time.monotonic() + timeout
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
+        connection.connect()
+        # The answer frees it of the connection, and it is what waits for the rest.
+        waiting: socket.socket = connection.sock
         connection.request("GET", checker.endpoint)
         answer = connection.getresponse()
-        body = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace").strip()
+        body = _body(answer, waiting, deadline).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:
         return f"GET {checker.endpoint} on port {port}: {error or type(error).__name__}"
     finally:

@@ -13,7 +13,14 @@ from typing import Any
 
 import msgspec
 
-from executor.task import TaskDocument, TaskPayload, bind, decode_task, run_time_bindings
+from executor.task import (
+    TaskDocument,
+    TaskPayload,
+    bind,
+    decode_task,
+    resolve_portmap,
+    run_time_bindings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,22 +63,41 @@ class Sandboxes:
                 logger.warning("the sandbox of %s stays: %s", old, error)
 
 
-def read_document(payload: TaskPayload) -> TaskDocument:
+class _Announcer(msgspec.Struct, frozen=True):
+    portmap: dict[str, str] = {}
+
+
+def read_document(payload: TaskPayload) -> tuple[TaskPayload, TaskDocument]:
     """Returns the task inside the payload with its variables filled in.
 
+    The payload that is returned with it has its ports under their announced names, too.
     Raises ``ValueError`` with a sentence: not JSON, a wrong field, a variable nobody knows.
     """
     try:
         raw = msgspec.json.decode(payload.executor_data.encode())
         if not isinstance(raw, dict):
             raise ValueError("it is not a JSON object")
+        payload = _with_announced_ports(payload, raw.get("announce"))
         bindings = run_time_bindings(payload)
         bound = {part: _bind(raw[part], bindings) for part in _BOUND_PARTS if raw.get(part) is not None}
-        return decode_task(msgspec.json.encode(bound).decode())
+        return payload, decode_task(msgspec.json.encode(bound).decode())
     except RecursionError:
         raise ValueError("the task's executor data is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"the task's executor data cannot be read: {error}") from error
+
+
+def _with_announced_ports(payload: TaskPayload, announce: Any) -> TaskPayload:
+    announcer = msgspec.convert(announce, _Announcer | None)
+    if announcer is None:
+        return payload
+    ports = dict(payload.ports)
+    for name, target in resolve_portmap(announcer.portmap).items():
+        if isinstance(target, int):
+            ports[name] = target
+        elif target in payload.ports:
+            ports[name] = payload.ports[target]
+    return msgspec.structs.replace(payload, ports=ports)
 
 
 def _bind(value: Any, bindings: Mapping[str, str]) -> Any:

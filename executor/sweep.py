@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from executor.identity import state_of
 
@@ -18,6 +18,7 @@ _ROUNDS = 10
 OWNER_VARIABLE = "MESOS_GATEWAY_EXECUTOR"
 # The variable by which the descendants of a command that runs beside a task are found.
 CALL_VARIABLE = "MESOS_GATEWAY_CALL"
+TASK_VARIABLE = "MESOS_TASK_ID"
 
 
 def orphaned_processes() -> list[int]:
@@ -32,13 +33,17 @@ def orphaned_processes() -> list[int]:
 
 def kill_marked(mark: str) -> int:
     """Kills all processes of the command with this mark that we may see; returns how many there were."""
-    killed: set[int] = set()
-    for _ in range(_ROUNDS):
-        found = [pid for pid, value in _marked(CALL_VARIABLE) if value == mark]
-        if not found:
-            break
-        killed |= _kill(found)
-    return len(killed)
+    return _kill_all(lambda: [pid for pid, value in _marked(CALL_VARIABLE) if value == mark])
+
+
+def kill_task(owner: str, task_id: str) -> int:
+    """Kills what is left of a task of the executor ``owner``; returns how many processes there were."""
+
+    def left() -> list[int]:
+        own = {pid for pid, value in _marked(OWNER_VARIABLE) if value == owner}
+        return [pid for pid, value in _marked(TASK_VARIABLE) if value == task_id and pid in own]
+
+    return _kill_all(left)
 
 
 def _marked(variable: str) -> Iterator[tuple[int, str]]:
@@ -62,17 +67,23 @@ def _kill(pids: Iterable[int]) -> set[int]:
     return killed
 
 
-def kill_orphans() -> int:
-    """Kills them; returns how many there were. Those that fork meanwhile are found by the next round."""
+def _kill_all(find: Callable[[], list[int]]) -> int:
+    """Kills what is found; those that fork meanwhile are found by the next round."""
     killed: set[int] = set()
     for _ in range(_ROUNDS):
-        orphans = orphaned_processes()
-        if not orphans:
+        found = find()
+        if not found:
             break
-        killed |= _kill(orphans)
-    if killed:
-        logger.warning("killed %d processes that a dead executor had left", len(killed))
+        killed |= _kill(found)
     return len(killed)
+
+
+def kill_orphans() -> int:
+    """Kills them; returns how many there were."""
+    killed = _kill_all(orphaned_processes)
+    if killed:
+        logger.warning("killed %d processes that a dead executor had left", killed)
+    return killed
 
 
 def value_in(environ: bytes, variable: str) -> str | None:

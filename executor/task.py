@@ -248,6 +248,27 @@ def decode_task(executor_data: str) -> TaskDocument:
     return msgspec.convert(msgspec.json.decode(executor_data.encode()), type=TaskDocument, strict=False)
 
 
+_FIXED_PORT = re.compile(r"\s*[0-9]{1,9}\s*")
+
+
+def resolve_portmap(portmap: Mapping[str, str]) -> dict[str, str | int]:
+    """Returns what each name of an announced port map stands for: a port's name, or a fixed number.
+
+    Raises ``ValueError`` for names that stand for each other.
+    """
+    resolved: dict[str, str | int] = {}
+    for name in portmap:
+        seen = {name}
+        target = portmap[name]
+        while target in portmap and portmap[target] != target:
+            if target in seen:
+                raise ValueError(f"announce.portmap: {name!r} leads back to itself")
+            seen.add(target)
+            target = portmap[target]
+        resolved[name] = int(target) if _FIXED_PORT.fullmatch(target) else target
+    return resolved
+
+
 _REFERENCE = re.compile(r"\{\{([^{}]*)\}\}")
 
 

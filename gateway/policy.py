@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from executor.task import Container, Volume, decode_task
-from framework.model.errors import Forbidden, Invalid
-from framework.model.jobs import JobSpec
+from framework.model.errors import Forbidden, Invalid, NotSupported
+from framework.model.jobs import OWN_EXECUTOR, JobSpec
 
 # What these do is decided by the rules on volumes and on privileged, whatever the list says.
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
@@ -70,7 +70,16 @@ def read_policy(path: Path) -> Policy:
 
 
 def check(spec: JobSpec, policy: Policy) -> None:
-    """Raises :class:`Forbidden`, naming the rule, for what the policy does not allow."""
+    """Raises :class:`Forbidden`, naming the rule, for what the policy does not allow.
+
+    :class:`NotSupported` for the data of an executor that does not run here: what it would mean to
+    ours nobody has meant.
+    """
+    if spec.config.executor_name != OWN_EXECUTOR:
+        raise NotSupported(
+            f"job {spec.key} asks for the executor {spec.config.executor_name[:60]!r}; here runs only "
+            f"{OWN_EXECUTOR}: leave executor_config out"
+        )
     if spec.config.container is not None:
         _check_container(spec.config.container, policy)
     try:

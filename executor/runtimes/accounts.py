@@ -9,6 +9,7 @@ import pwd
 import msgspec
 
 from executor.runtimes.base import CannotRun
+from executor.task import TaskDocument, TaskPayload
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -18,6 +19,21 @@ class Account(msgspec.Struct, frozen=True):
     uid: int | None = None
     gid: int | None = None
     groups: tuple[int, ...] = ()
+
+
+def user_of(payload: TaskPayload, document: TaskDocument) -> str | None:
+    """Returns whom a task is to run as, None: as the executor does.
+
+    Whom the task itself names has been judged by the gateway's policy. Raises :class:`CannotRun` if the
+    operator lets all tasks run as one other user.
+    """
+    asked, given = document.task.user or None, payload.user
+    if asked not in (None, given) and given not in (None, payload.role):
+        raise CannotRun(
+            f"the task asks to run as user {asked!r}, but all tasks here run as {given!r} (--task-user)",
+            "REASON_TASK_INVALID",
+        )
+    return asked or given
 
 
 def account(user: str | None) -> Account:

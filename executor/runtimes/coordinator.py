@@ -13,6 +13,7 @@ Messages out: ``started`` (key, pid), ``failed`` (key, errno, text), ``exited`` 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import ctypes
 import json
@@ -37,6 +38,21 @@ def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def receive(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Returns what one read gives, and the descriptors (up to ``most``) that came with it.
+
+    Programs that are started here do not inherit them: ``socket.recv_fds`` would let them, since it
+    ignores its flags.
+    """
+    fds = array.array("i")
+    room = socket.CMSG_LEN(most * fds.itemsize)
+    data, ancillary, _, _ = sock.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, fds.tolist()
 
 
 class Channel:
@@ -74,7 +90,7 @@ class Channel:
         Descriptors belong to the message in whose bytes they came.
         """
         try:
-            data, fds, _, _ = socket.recv_fds(self._sock, 65536, 16, socket.MSG_CMSG_CLOEXEC)
+            data, fds = receive(self._sock, 65536, 16)
         except ConnectionError:
             return None
         self._fds += fds

@@ -343,7 +343,8 @@ def _translated() -> Iterator[None]:
     except docker.errors.APIError as error:
         status = error.status_code or 0
         if status == 503:
-            raise Down(str(error.explanation or error)) from error
+            text = f"the Docker daemon does not answer now: {error.explanation or error}"
+            raise Down(text) from error
         raise Refused(status, str(error.explanation or error)) from error
     except requests.exceptions.Timeout as error:
         raise Down(f"the Docker daemon does not answer: {error}", timed_out=True) from error

@@ -357,6 +357,8 @@ def explain_start(text: str, image: str, ports: Mapping[str, int]) -> str:
     if "already allocated" in text or "address already in use" in text:
         numbers = ", ".join(str(p) for p in ports.values() if f":{p}" in text) or "it needs"
         return f"the port {numbers} is already in use on this agent"
+    if "no command specified" in text.lower():
+        return f"image {image} has neither an entry point nor a command: there is nothing to run"
     network = re.search(r"network (\S+) not found", text)
     if network:
         return f"the Docker network {network.group(1)} does not exist on this agent"

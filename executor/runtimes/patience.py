@@ -49,7 +49,7 @@ class Patience:
                         f"no answer from the Docker daemon for {self._seconds:g} s: {error}"
                     ) from error
                 if not self.trouble:
-                    self.trouble = f"the Docker daemon does not answer: {error}"
+                    self.trouble = str(error)
                     self.outages += 1
                     self._notify(Waiting(f"waiting for the Docker daemon: {error}"))
                 time.sleep(RETRY_PAUSE)

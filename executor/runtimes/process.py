@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from executor.logs import STREAMS, ProcessLog
-from executor.runtimes.accounts import account
+from executor.runtimes.accounts import account, user_of
 from executor.runtimes.base import (
     Broken,
     Cancelled,
@@ -34,7 +34,7 @@ from executor.runtimes.nodes import furnish, node_variables, prepare_node
 from executor.runtimes.process_pipes import Pipes
 from executor.runtimes.process_runs import PATH, ProcessRun, exit_of, feed, shell_argv
 from executor.runtimes.zygote import Zygote, ZygoteGone
-from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked
+from executor.sweep import CALL_VARIABLE, OWNER_VARIABLE, kill_marked, kill_task
 from executor.task import ProcessSpec
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class ProcessRuntime:
     # -- the interface of a runtime --
 
     def prepare(self) -> None:
-        self._account = account(self._context.payload.user)
+        self._account = account(user_of(self._context.payload, self._context.document))
         if self._account.uid is not None:
             os.chown(self._context.sandbox, self._account.uid, self._account.gid or 0)
         prepare_node(self._context)
@@ -358,7 +358,9 @@ class ProcessRuntime:
             self._notify(exit_of(run, self._exceeded))
 
     def _lose_all(self) -> None:
-        """The coordinator is gone, and its children with it."""
+        """The coordinator is gone, and its children with it; not so their daemons, if it was killed."""
+        if not self._closed:
+            kill_task(self._context.owner, self._context.payload.task_id)
         self._pipes.drop_all()
         with self._lock:
             self._gone = True

@@ -314,7 +314,7 @@ class PendingReason(msgspec.Struct, frozen=True):
 
 
 class InstanceState(msgspec.Struct, frozen=True):
-    """The present or the last task of an instance, and why it is pending if it is."""
+    """The present or the last task of an instance, and what it waits for, on an agent or for one."""
 
     task: Task
     pending: tuple[PendingReason, ...] = ()

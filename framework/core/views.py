@@ -127,7 +127,7 @@ class Views:
     def _reasons(self, record: JobRecord, task: Task, known: _Known) -> tuple[PendingReason, ...]:
         reasons = waiting(task, self._state.now, task.instance in record.job.wanted)
         if reasons is not None:
-            return reasons
+            return reasons or self._held_up(task)
         alike = shape(task), task.config.priority, task.gang
         if alike not in known:
             known[alike] = (
@@ -136,6 +136,15 @@ class Views:
                 *self._placement(task),
             )
         return known[alike]
+
+    def _held_up(self, task: Task) -> tuple[PendingReason, ...]:
+        """Why a container does not start, as far as that is known of its agent."""
+        trouble = self._book.troubles.get(task.agent_id or "")
+        if task.state is not TaskState.STARTING or task.config.container is None or trouble is None:
+            return ()
+        if trouble.at <= self._state.now - _TROUBLE_SECS:
+            return ()
+        return (PendingReason(f"waiting on its agent: {trouble.text}", 1, (trouble.host,)),)
 
     def _placement(self, task: Task) -> tuple[PendingReason, ...]:
         source = CrowdSource(self._lifecycle, self._book, strict=False)

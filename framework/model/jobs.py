@@ -13,6 +13,8 @@ from framework.model.errors import Invalid
 
 # The gateway's rule for every part of a key; no leading "-", so that a part is never an option.
 SEGMENT = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,255}")
+# The name by which configurations know the executor of this project: that of Aurora's.
+OWN_EXECUTOR = "AuroraExecutor"
 _PARTS = ("cluster", "role", "environment", "name")
 
 
@@ -150,7 +152,7 @@ class TaskConfig(msgspec.Struct, frozen=True, gc=False):
     task_links: tuple[tuple[str, str], ...] = ()
     partition_policy: PartitionPolicy | None = None
     sla_policy: SlaPolicy | None = None
-    executor_name: str = "AuroraExecutor"
+    executor_name: str = OWN_EXECUTOR
     node: Node | None = None
     tags: tuple[str, ...] = ()
     sticky: bool = False

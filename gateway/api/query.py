@@ -14,7 +14,8 @@ MAX_SHARD = 99_999
 MAX_SHARDS = 10_000
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
-_BINDING = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,127}")
+# {{docker.image[library/python][2.7]}} is one that Aurora's own examples leave unbound.
+_BINDING = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]/-]{0,127}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUTH = {"true": True, "1": True, "yes": True, "": True, "false": False, "0": False, "no": False}
 
@@ -92,7 +93,8 @@ class Query:
             name, equals, value = given.partition("=")
             if not equals or not _BINDING.fullmatch(name.strip()):
                 raise Invalid(
-                    f"bind={_shown(given)} is not NAME=VALUE; a name is letters, digits, '_' and '.'"
+                    f"bind={_shown(given)} is not NAME=VALUE; a name is such as x, profile.cpu or "
+                    "docker.image[a][b]"
                 )
             pairs[name.strip()] = value
         return pairs

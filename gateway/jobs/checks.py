@@ -12,7 +12,13 @@ from typing import Any
 
 from framework.model.errors import Invalid
 from framework.model.jobs import check_segment
-from gateway.jobs.conversion import constraints, is_dedicated, requested_ports, resolved_portmap
+from gateway.jobs.conversion import (
+    constraints,
+    is_dedicated,
+    ports_in,
+    requested_ports,
+    resolved_portmap,
+)
 from gateway.jobs.faults import Fault, shown
 from gateway.jobs.limits import Limits
 
@@ -263,6 +269,20 @@ def _placement(data: Mapping[str, Any]) -> Iterator[Fault]:
                 "constraint 'dedicated' may have; name a port instead"
             )
 
+    yield from _asked_ports(data, {*requested_ports(data), *portmap})
+
+
+def _asked_ports(data: Mapping[str, Any], known: set[str]) -> Iterator[Fault]:
+    """A health check that asks at a port which the task does not have fails every task."""
+    for kind, field in (("shell", "shell_command"), ("http", "endpoint")):
+        text = _at(data, "health_check_config", "health_checker", kind, field) or ""
+        for name in sorted(ports_in(text) - known):
+            yield Fault(
+                f"health_check_config.health_checker.{kind}.{field} refers to "
+                f"{{{{thermos.ports[{name}]}}}}, which no process does: a task has the ports that its "
+                "processes refer to, or that it announces"
+            )
+
 
 def _container(container: Any) -> Iterator[Fault]:
     if container is None:
@@ -278,6 +298,10 @@ def _container(container: Any) -> Iterator[Fault]:
 
 
 def _rest(data: Mapping[str, Any], limits: Limits) -> Iterator[Fault]:
+    if _at(data, "health_check_config", "timeout_secs") == 0:
+        yield Fault(
+            "health_check_config.timeout_secs is 0; it must be above 0: no check is answered in no time"
+        )
     if data["instances"] > limits.instances:
         yield Fault(f"instances is {data['instances']}; at most {limits.instances} are accepted")
     if data["cron_collision_policy"] not in _CRON_POLICIES:
@@ -323,6 +347,8 @@ def warnings(data: Mapping[str, Any]) -> Iterator[str]:
     container = data.get("container") or {}
     if isinstance(container.get("image"), Mapping) and "image_id" in container["image"]:
         yield "container: AppcImage is passed on; this gateway's executor runs Docker images only"
+    if container.get("docker", container).get("image") and data["task"].get("user"):
+        yield "task.user is ignored: a container runs as the user that its image says"
     if container.get("volumes") and container.get("image") is None:
         yield "container: volumes without an image are not mounted"
     if "task_links" in data:

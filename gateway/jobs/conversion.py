@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from executor.task import Container, Parameter, Volume
+from executor.task import Container, Parameter, Volume, resolve_portmap
 from framework.model.errors import GatewayError
 from framework.model.jobs import (
+    OWN_EXECUTOR,
     Constraint,
     JobKey,
     JobSpec,
@@ -45,7 +46,7 @@ def _task_config(data: Mapping[str, Any]) -> TaskConfig:
     resources = data["task"]["resources"]
     executor = data["executor_config"]
     links = {k: placeholders(v) for k, v in data.get("task_links", {}).items()}
-    own = executor["name"] == "AuroraExecutor"
+    own = executor["name"] == OWN_EXECUTOR
     return TaskConfig(
         resources=Resources(
             cpus=float(resources["cpu"]),
@@ -104,29 +105,22 @@ def resolved_portmap(data: Mapping[str, Any]) -> dict[str, str | int]:
 
     Raises :class:`Fault` for names that stand for each other.
     """
-    portmap = data.get("announce", {}).get("portmap", {})
-    resolved: dict[str, str | int] = {}
-    for name in portmap:
-        seen = {name}
-        target = portmap[name]
-        while target in portmap and portmap[target] != target:
-            if target in seen:
-                raise Fault(f"announce.portmap: {name!r} leads back to itself")
-            seen.add(target)
-            target = portmap[target]
-        resolved[name] = int(target) if _is_number(target) else target
-    return resolved
+    try:
+        return resolve_portmap(data.get("announce", {}).get("portmap", {}))
+    except ValueError as error:
+        raise Fault(str(error)) from None
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*[0-9]{1,9}\s*", text) is not None
+def ports_in(text: str) -> set[str]:
+    """Returns the names of the ports that a text refers to."""
+    return set(_PORT.findall(text))
 
 
 def requested_ports(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the ports an offer must give: what processes refer to or is announced."""
     portmap = resolved_portmap(data)
     texts = (process[field] for process in data["task"]["processes"] for field in ("cmdline", "name"))
-    referenced = {name for text in texts for name in _PORT.findall(text)}
+    referenced = {name for text in texts for name in ports_in(text)}
     wanted = {portmap.get(name, name) for name in referenced} | set(portmap.values())
     return tuple(sorted(port for port in wanted if isinstance(port, str)))
 

@@ -359,7 +359,8 @@ def _plain(value: Any) -> Any:
 
 def _bind(value: Object, scopes: tuple[Any, ...], names: dict[str, Any]) -> Object:
     """``value.bind({'a.b': 1}, profile=Profile())``: what references inside of it stand for."""
-    return value.bind(*map(bindable, scopes), **{k: bindable(v) for k, v in names.items()})
+    checked = {check_address(name): bindable(meant) for name, meant in names.items()}
+    return value.bind(*map(bindable, scopes), **checked)
 
 
 def bindable(value: Any) -> Any:

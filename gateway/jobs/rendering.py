@@ -19,6 +19,7 @@ from pystachio.container import ListContainer, MapContainer
 from pystachio.naming import Ref
 
 from gateway.jobs.coercion import display_name, expected
+from gateway.jobs.expansion import BoundedParser
 from gateway.jobs.faults import Fault, Position, shown
 from gateway.jobs.limits import current_budget
 
@@ -132,6 +133,14 @@ def _interpolate(value: _Scoped) -> tuple[Any, list[Any]]:
     return type(value.source).coerce(raw), []
 
 
+def _filled(value: _Scoped) -> tuple[Any, Any]:
+    """Returns what a leaf became that is not of its type, and what its author wrote."""
+    raw = value.source._value
+    if not isinstance(raw, str):
+        return raw, raw
+    return BoundedParser.resolve(raw, *value.bound().scopes())[0], raw
+
+
 def _leaf(value: _Scoped, path: str, out: Rendering, place: Position | None) -> Any:
     kind = type(value.source)
     try:
@@ -143,7 +152,7 @@ def _leaf(value: _Scoped, path: str, out: Rendering, place: Position | None) -> 
         out.faults.append(Fault(f"{path}: {shown(value.source._value)} leads back to itself", place))
         return None
     except (ValueError, OverflowError):
-        out.faults.append(_mismatch(kind, path, place, value.source._value))
+        out.faults.append(_mismatch(kind, path, place, *_filled(value)))
         return None
     for ref in unbound:
         name = ref.address() if isinstance(ref, Ref) else str(ref)
@@ -172,8 +181,10 @@ def _is_excessive(value: Any) -> bool:
     return isinstance(value, int) and not -(2**63) < value < 2**63
 
 
-def _mismatch(kind: Any, path: str, place: Position | None, found: Any) -> Fault:
-    return Fault(f"{path}: expects {expected(kind)}, not {shown(found)}", place)
+def _mismatch(kind: Any, path: str, place: Position | None, found: Any, raw: Any = None) -> Fault:
+    """``raw``: what the author wrote, where that is not what was ``found``."""
+    origin = f" (from {shown(raw)})" if isinstance(raw, str) and raw != found else ""
+    return Fault(f"{path}: expects {expected(kind)}, not {shown(found)}{origin}", place)
 
 
 def is_run_time(name: str) -> bool:

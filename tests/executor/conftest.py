@@ -15,8 +15,14 @@ from tests.executor.images import make_busybox_image, remove_image
 
 
 @pytest.fixture
-def runtimes() -> Iterator[Runtimes]:
-    made = Runtimes(Zygote.start())
+def zygote() -> Zygote:
+    """What starts the tasks of :func:`runtimes`, which ends it."""
+    return Zygote.start()
+
+
+@pytest.fixture
+def runtimes(zygote: Zygote) -> Iterator[Runtimes]:
+    made = Runtimes(zygote)
     yield made
     made.close()
 

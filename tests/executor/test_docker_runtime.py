@@ -230,6 +230,13 @@ def test_ports_are_published_under_their_own_number(bench: Bench, image: str) ->
     assert end["message"] == f"the port {port} is already in use on this agent"
 
 
+def test_an_image_that_says_nothing_needs_a_process(bench: Bench, image: str) -> None:
+    end = bench.run(payload("d1", container=in_image(image)))
+    assert end["message"] == (
+        f"image {image} has neither an entry point nor a command: there is nothing to run"
+    )
+
+
 def test_a_host_path_that_is_a_link_is_not_mounted(bench: Bench, image: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
     box = Container(image=image, volumes=(Volume("/data", str(tmp_path / "link")),))
@@ -384,7 +391,7 @@ class TestDaemonDown:
         bench.launch(payload("d1", process("echo hello"), container=in_image(image)))
         eventually(lambda: any("waiting for the Docker daemon" in u["message"] for u in bench.of("d1")))
         assert set(bench.states("d1")) == {"TASK_STARTING"}
-        assert "the Docker daemon does not answer" in bench.of("d1")[-1]["data"]["trouble"]
+        assert bench.of("d1")[-1]["data"]["trouble"].count("the Docker daemon does not answer") == 1
         proxy.up()
         assert bench.wait("d1", "TASK_FINISHED")["data"]["trouble"] == ""
         assert bench.log("d1") == "hello\n"

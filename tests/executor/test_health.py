@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import socket
 import sys
+import threading
 import time
 
 import msgspec
@@ -35,6 +38,8 @@ U, H, X = Verdict.UNDECIDED, Verdict.HEALTHY, Verdict.UNHEALTHY
         ({"min_consecutive_successes": 2}, "FFSS", [U, U, U, H]),
         ({"min_consecutive_successes": 2}, "FFF", [U, U, X]),
         ({"initial_interval_secs": 0}, "F", [X]),
+        # There is a pause between checks even for who wants none: the grace is one of time.
+        ({"initial_interval_secs": 0.2, "interval_secs": 0}, "FFF", [U, U, X]),
     ],
 )
 def test_the_verdict_follows_auroras_rule(
@@ -102,6 +107,19 @@ def server(port: int, before: str = "") -> dict:
 
 
 # Often; but who has to answer may take long to start, and to answer.
+def test_a_task_is_not_asked_without_a_pause(bench: Bench) -> None:
+    checker = {"shell": {"shell_command": "echo >> asked; false"}}
+    config = {"health_checker": checker, "initial_interval_secs": 0.5, "interval_secs": 0}
+    begun = time.monotonic()
+    bench.run(
+        payload(
+            "t1", process("sleep 60"), document={"health_check_config": {**config, "timeout_secs": 30}}
+        )
+    )
+    assert time.monotonic() - begun >= 0.5
+    assert (bench.sandbox("t1") / "asked").read_text() == 6 * "\n"
+
+
 FAST = {"initial_interval_secs": 60, "interval_secs": 0.1, "timeout_secs": 30}
 
 
@@ -195,6 +213,25 @@ def test_an_http_answer_is_compared(
     eventually(lambda: http_check(HttpHealthChecker(), "127.0.0.1", port, 30) is None)
     said = http_check(checker, "127.0.0.1", port, 30)
     assert said == (trouble and f"GET /health on port {port}: {trouble}")
+
+
+def test_an_answer_without_end_is_no_answer() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with listener, listener.accept()[0] as peer, contextlib.suppress(OSError):
+            peer.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            for _ in range(200):
+                peer.sendall(b".")
+                time.sleep(0.05)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    port, begun = listener.getsockname()[1], time.monotonic()
+    said = http_check(HttpHealthChecker(), "127.0.0.1", port, 0.5)
+    assert said == f"GET /health on port {port}: timed out"
+    assert time.monotonic() - begun < 8
+    dripping.join()
 
 
 def test_farewells_need_the_port() -> None:

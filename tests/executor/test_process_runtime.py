@@ -14,6 +14,7 @@ import pytest
 
 from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
+from executor.runtimes.zygote import Zygote
 from tests.executor.harness import Bench, eventually, long_sleep, marked, payload, process
 
 FULL_LIFE = ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"]
@@ -41,6 +42,24 @@ def test_a_task_runs_in_its_sandbox_with_a_clean_environment(bench: Bench, monke
         "runs": 1,
         "last": "exited with code 0",
     }
+
+
+def test_announced_names_stand_for_their_ports(bench: Bench) -> None:
+    announce = {"primary_port": "http", "portmap": {"aurora": "admin", "admin": "http", "fixed": "8080"}}
+    command = "echo {{thermos.ports[aurora]}} {{thermos.ports[fixed]}} $PORT_ADMIN"
+    ports = {"http": 31001}
+    bench.run(payload("t1", process(command), document={"announce": announce}, ports=ports))
+    assert bench.log("t1") == "31001 8080 31001\n"
+
+
+def test_an_announced_name_is_where_health_is_asked_for(bench: Bench) -> None:
+    # Nobody listens there.
+    document = {
+        "announce": {"portmap": {"health": "http"}},
+        "health_check_config": {"initial_interval_secs": 0, "interval_secs": 0.1},
+    }
+    end = bench.run(payload("t1", process("sleep 60"), document=document, ports={"http": 1}))
+    assert "GET /health on port 1: " in end["message"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +90,12 @@ def test_bad_payloads_become_failed_tasks_with_a_reason(bench: Bench) -> None:
         "deep": (payload("deep", executor_data="[" * 100_000), "nested too deeply"),
         "typed": (payload("typed", executor_data='{"task":{"processes":3}}'), r"\$.task.processes"),
         "empty": (payload("empty"), "neither a process nor an image"),
+        "portmap": (
+            payload(
+                "portmap", process("true"), document={"announce": {"portmap": {"a": "b", "b": "a"}}}
+            ),
+            "announce.portmap: 'a' leads back to itself",
+        ),
         "circle": (
             payload("circle", process("true"), task={"constraints": [{"order": ["hello", "hello"]}]}),
             "in a circle",
@@ -96,6 +121,20 @@ def test_a_task_runs_as_its_user_in_a_sandbox_of_his(bench: Bench) -> None:
     uid = pwd.getpwnam("nobody").pw_uid
     assert bench.log("t1").split() == ["nobody", str(uid)]
     assert (bench.sandbox("t1") / "mine").stat().st_uid == uid
+
+
+@as_root
+def test_a_task_runs_as_the_user_that_it_names_itself(bench: Bench) -> None:
+    asks = {"user": "nobody"}
+    for task_id, given in (("plain", None), ("as-role", "www-data")):
+        end = bench.run(payload(task_id, process("id -un"), task=asks, user=given))
+        assert (end["state"], bench.log(task_id)) == ("TASK_FINISHED", "nobody\n")
+
+
+def test_a_task_cannot_name_another_user_where_all_run_as_one(bench: Bench) -> None:
+    end = bench.run(payload("t1", process("id"), task={"user": "www-data"}, user="nobody"))
+    assert end["state"] == "TASK_FAILED"
+    assert "all tasks here run as 'nobody' (--task-user)" in end["message"]
 
 
 def test_an_unknown_user_fails_the_task(bench: Bench) -> None:
@@ -244,6 +283,28 @@ def test_nothing_is_left_open_after_many_tasks(bench: Bench) -> None:
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
+def test_a_process_inherits_neither_the_coordinators_socket_nor_its_pipes_twice(bench: Bench) -> None:
+    bench.run(payload("t1", process("for fd in /proc/$$/fd/*; do readlink $fd; done")))
+    # What pytest itself has inherited is there, too.
+    links = [link for link in bench.log("t1").splitlines() if link.startswith(("pipe:", "socket:"))]
+    assert len(links) >= 2
+    assert len(links) == len(set(links))
+    assert not any(link.startswith("socket:") for link in links)
+
+
+def test_a_coordinator_that_is_killed_beside_a_daemon_loses_its_task(bench: Bench) -> None:
+    # The daemon, no child of the coordinator's, must not hold the coordinator's socket open.
+    mark = long_sleep()
+    command = f"(sleep {mark} >/dev/null 2>&1 &); exec sleep {mark}"
+    bench.launch(payload("t1", process(command)))
+    pid = bench.wait("t1", "TASK_RUNNING")["data"]["processes"]["hello"]["pid"]
+    eventually(lambda: len(marked(mark)) == 2)
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    assert "was lost" in bench.wait("t1", "TASK_FAILED")["message"]
+    eventually(lambda: not marked(mark))
+
+
 def test_a_coordinator_that_is_killed_loses_its_task_and_its_processes(bench: Bench) -> None:
     mark = long_sleep()
     bench.launch(payload("t1", process(f"exec sleep {mark}")))
@@ -253,6 +314,16 @@ def test_a_coordinator_that_is_killed_loses_its_task_and_its_processes(bench: Be
     end = bench.wait("t1", "TASK_FAILED")
     assert "was lost" in end["message"]
     eventually(lambda: not marked(mark))
+
+
+def test_a_zygote_that_is_killed_is_replaced(bench: Bench, zygote: Zygote) -> None:
+    mark = long_sleep()
+    bench.launch(payload("before", process(f"exec sleep {mark}")))
+    bench.wait("before", "TASK_RUNNING")
+    os.kill(zygote.pid, signal.SIGKILL)
+    assert bench.run(payload("after", process("echo here")))["state"] == "TASK_FINISHED"
+    assert bench.log("after") == "here\n"
+    assert len(marked(mark)) == 1
 
 
 def test_reports_are_json_that_the_gateway_reads(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from executor.task import Container, Parameter, Volume
-from framework.model.errors import Forbidden, Invalid
+from framework.model.errors import Forbidden, Invalid, NotSupported
 from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from gateway.policy import DockerRules, Policy, UserRules, VolumeRules, check, read_policy
 
@@ -112,6 +112,14 @@ def test_who_a_task_runs_as() -> None:
     with pytest.raises(Forbidden, match=r"users\.allowed"):
         check(root, Policy())
     check(root, Policy(users=UserRules(allowed=("root",))))
+
+
+def test_the_data_of_another_executor_is_not_run_by_ours() -> None:
+    for data in ("not json", '{"task": {"processes": [{"name": "a", "cmdline": "echo other"}]}}'):
+        job = spec(executor_data=data)
+        other = msgspec.structs.replace(job.config, executor_name="thermos")
+        with pytest.raises(NotSupported, match="asks for the executor 'thermos'"):
+            check(msgspec.structs.replace(job, config=other), Policy())
 
 
 def test_a_file(tmp_path: Path) -> None:

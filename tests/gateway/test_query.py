@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from framework.model.errors import Invalid
 from framework.model.jobs import format_instances
 from gateway.api.query import MAX_SHARD, MAX_SHARDS, Query, parse_shards
+from gateway.jobs import read_jobs
 
 numbers = st.integers(0, MAX_SHARD)
 ranges = st.tuples(numbers, st.integers(0, 50)).map(lambda r: (r[0], min(r[0] + r[1], MAX_SHARD)))
@@ -67,6 +68,15 @@ def test_what_is_not_understood_is_named(form: str) -> None:
 def test_bindings() -> None:
     query = Query({"bind": ["tag=v1", "profile.x= a=b ", "tag=v2"]})
     assert query.bindings() == {"tag": "v2", "profile.x": " a=b "}
+
+
+def test_a_binding_may_have_the_name_that_an_error_asks_for() -> None:
+    name = "docker.image[library/python][2.7-slim-stretch]"
+    with pytest.raises(Invalid) as caught:
+        read_jobs(f'{{"name": "{{{{{name}}}}}"}}'.encode(), user="u")
+    asked = next(text for text in caught.value.messages if "?bind=" in text)
+    assert f"?bind={name}=VALUE" in asked
+    assert Query({"bind": [f"{name}=python@sha256:0"]}).bindings() == {name: "python@sha256:0"}
 
 
 def test_unknown_parameters_get_a_hint() -> None:

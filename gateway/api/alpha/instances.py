@@ -220,16 +220,21 @@ def _task(view: JobView, number: int, task_id: str | None) -> Task:
 
 def _process(task: Task, wanted: str | None) -> str:
     """Returns the process whose log is meant: by default the last that is not a final one."""
-    processes = decode_task(task.config.executor_data).task.processes
-    names = [process.name for process in processes]
-    if wanted is not None:
-        if wanted not in names:
-            raise NotFound(f"there is no process {wanted[:60]!r}; there are {', '.join(names)}")
-        return wanted
-    usual = [process.name for process in processes if not process.final]
-    if not names:
+    processes = {p.name: p for p in decode_task(task.config.executor_data).task.processes}
+    if not processes:
         raise NotFound("the task has no process, hence no log")
-    return (usual or names)[-1]
+    if wanted is not None and wanted not in processes:
+        raise NotFound(f"there is no process {wanted[:60]!r}; there are {', '.join(processes)}")
+    usual = [name for name, process in processes.items() if not process.final]
+    chosen = wanted if wanted is not None else (usual or list(processes))[-1]
+    logger = processes[chosen].logger
+    if logger is not None and logger.destination in ("none", "console"):
+        kept = "kept nowhere" if logger.destination == "none" else "in the executor's own output"
+        raise NotFound(
+            f"process {chosen!r} has no log: its logger's destination is {logger.destination!r}, "
+            f"so what it writes is {kept}"
+        )
+    return chosen
 
 
 _INSTANCE = "/alpha/jobs/{cluster}/{role}/{environment}/{name}/instances/{instance}"

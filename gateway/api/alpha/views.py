@@ -58,7 +58,7 @@ def _config(config: TaskConfig) -> dict[str, Any]:
 
 
 def instance(state: InstanceState, view: JobView) -> dict[str, Any]:
-    """One instance: its present or last task, why it is pending, its earlier tries.
+    """One instance: its present or last task, what it waits for, its earlier tries.
 
     ``configuration`` is None where it is the job's.
     """

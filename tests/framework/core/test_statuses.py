@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executor.task import Container
 from framework.core import messages as m
 from framework.model.cluster import StatusUpdate
 from framework.model.jobs import PartitionPolicy
@@ -373,6 +374,27 @@ def test_what_tasks_say_of_their_agent_is_counted_until_they_say_that_it_is_over
     rig.status(task_id, "RUNNING", data=said)
     rig.send(m.AgentLost(at=rig.now, agent_id=agent))
     assert rig.scheduler.counts().troubles == ()
+
+
+def test_a_container_that_waits_for_docker_says_so() -> None:
+    said = b'{"trouble": "the Docker daemon does not answer: refused"}'
+    rig = Rig()
+    rig.create(spec(1, container=Container("debian:12")))
+    rig.place()
+    task_id = rig.task().task_id
+    rig.status(task_id, "STARTING", data=said)
+    (why,) = rig.scheduler.get_job(KEY).instances[0].pending
+    assert why.reason == "waiting on its agent: the Docker daemon does not answer: refused"
+    assert why.agents == (rig.task().hostname,)
+    rig.wait(1000)
+    assert rig.scheduler.get_job(KEY).instances[0].pending == (), "too old to be true"
+    rig.status(task_id, "STARTING", data=said)
+    rig.status(task_id, "RUNNING", data=b'{"trouble": ""}')
+    assert rig.scheduler.get_job(KEY).instances[0].pending == ()
+    # What runs without a container does not wait for Docker.
+    rig, task_id = an_assigned_task()
+    rig.status(task_id, "STARTING", data=said)
+    assert rig.scheduler.get_job(KEY).instances[0].pending == ()
 
 
 def test_a_trouble_of_which_nobody_speaks_any_more_is_forgotten() -> None:

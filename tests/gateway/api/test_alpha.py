@@ -157,6 +157,23 @@ async def test_what_needs_a_job_says_that_there_is_none(client: Client) -> None:
         assert KEY in errors(response)[0]
 
 
+async def test_a_process_whose_output_is_in_no_file_says_why(client: Client) -> None:
+    quiet = b"Process(name = 'quiet', cmdline = 'true', logger = Logger(destination = 'none')), "
+    main = b"'sleep 5', logger = Logger(destination = 'console'))"
+    body = config().replace(b"[Process", b"[" + quiet + b"Process").replace(b"'sleep 1')", main)
+    created = await client("PUT", JOB, body)
+    assert created.code == 201, created.body
+    for query, where in (
+        ("", "process 'main' has no log: its logger's destination is 'console'"),
+        # A follower would wait in vain.
+        ("?follow=true", "in the executor's own output"),
+        ("?process=quiet", "its logger's destination is 'none', so what it writes is kept nowhere"),
+    ):
+        response = await client("GET", JOB + "/instances/0/logs" + query)
+        assert response.code == 404
+        assert where in errors(response)[0]
+
+
 async def test_an_instance_that_does_not_exist_changes_nothing(
     client: Client, service: SchedulerService
 ) -> None:

@@ -67,6 +67,7 @@ def chain(*names: str, **fields: Any) -> dict[str, Any]:
         ({"task": chain()}, "order is empty"),
         ({"update_config": {"batch_size": 0}}, "update_config.batch_size is 0"),
         ({"update_config": {"watch_secs": -1}}, "update_config.watch_secs is -1"),
+        ({"health_check_config": {"timeout_secs": 0}}, "health_check_config.timeout_secs is 0"),
         ({"update_config": {"pulse_interval_secs": 59}}, "it must be from 60"),
         ({"update_config": {"max_total_failures": 1}}, "for 1 instances at most 0"),
         (
@@ -157,6 +158,17 @@ def test_ports_are_those_referred_to_or_announced() -> None:
     assert not spec.warnings
 
 
+def test_health_is_asked_for_at_ports_that_the_task_has() -> None:
+    shell = {"health_checker": {"shell": {"shell_command": "curl -f :{{thermos.ports[web]}}"}}}
+    with pytest.raises(
+        Invalid, match=r"shell_command refers to {{thermos\.ports\[web\]}}, which no process"
+    ):
+        read(job(health_check_config=shell))
+    run = {"processes": [{"name": "run", "cmdline": "serve {{thermos.ports[web]}}"}]}
+    assert read(job(health_check_config=shell, task=run))
+    assert read(job(health_check_config=shell, announce={"portmap": {"web": "http"}}))
+
+
 def test_a_primary_port_that_nothing_uses_is_warned_about() -> None:
     (spec,) = read(job(announce={"portmap": {}}))
     assert "{{thermos.ports[http]}}" in spec.warnings[0]
@@ -168,6 +180,13 @@ def test_task_links_get_placeholders() -> None:
     wanted = "http://{{mesos.hostname}}:%port:http%/%shard_id%"
     assert spec.config.task_links == (("log", wanted),)
     assert json.loads(spec.config.executor_data)["task_links"] == {"log": wanted}
+
+
+def test_a_user_of_a_task_in_an_image_gets_a_warning() -> None:
+    asking = {"processes": [{"name": "a", "cmdline": "id"}], "user": "www-data"}
+    (spec,) = read(job(task=asking, container={"image": "debian:12"}))
+    assert spec.warnings == ("task.user is ignored: a container runs as the user that its image says",)
+    assert not read(job(task=asking, container={"volumes": []}))[0].warnings
 
 
 def test_another_executor_gets_its_own_data() -> None:
@@ -206,6 +225,12 @@ jobs = [Job(cluster='c', role='r', environment='e', name='n', task=Task(
     assert '"cmdline":"true"' in spec.config.executor_data
 
 
+def test_a_name_given_to_bind_is_one_that_a_reference_can_have() -> None:
+    for call in ("bind(Àsite='x')", "bind(**{'a b': 'x'})", "bind({'a b': 'x'})"):
+        with pytest.raises(Invalid, match=r"line 1, column .* is not a name such as x, profile\.cpu"):
+            read_jobs(f"jobs = [Job(name='a').{call}]".encode(), user="u")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "1x", "a[", "a..b", "{{x}}", "\0"])
 def test_a_binding_needs_a_name(name: str) -> None:
     with pytest.raises(Invalid, match=r"bind: .* is not a name such as x"):
@@ -215,6 +240,14 @@ def test_a_binding_needs_a_name(name: str) -> None:
 def test_a_binding_needs_a_text() -> None:
     with pytest.raises(Invalid, match="bind: the value of 'x' is not a text"):
         read(job(), x="\0")
+
+
+def test_a_binding_of_the_wrong_type_is_shown() -> None:
+    assert read(job(instances="{{n}}"), n="5")[0].instances == 5
+    with pytest.raises(Invalid, match=r"instances: expects an integer, not '5\.5' \(from '{{n}}'\)"):
+        read(job(instances="{{n}}"), n="5.5")
+    with pytest.raises(Invalid, match=r"cpu: expects a number, not 'many' \(from '{{n}}'\)"):
+        read(job(task={"resources": {"cpu": "{{n}}", "ram": 1 << 20, "disk": 1 << 20}}), n="many")
 
 
 def test_unbound_names_are_listed_with_places() -> None:
