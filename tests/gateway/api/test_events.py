@@ -160,6 +160,25 @@ async def test_filters(http_port: int, service: SchedulerService, query: str, wa
         assert [event["id"] for event in await events.until(len(after))] == after
 
 
+async def test_a_reader_from_before_a_restored_backup_hears_what_happens_from_now_on(
+    http_port: int, service: SchedulerService, gateway: Gateway
+) -> None:
+    """The number it has seen last is higher than any that the state, and so the stream, has now."""
+    for name in ("first", "second", "third"):
+        last = max((event.sequence for event in service.events_after(0)), default=0)
+        key = f"devcluster/ops/prod/{name}"
+        async with stream(http_port, f"?after={last + 1000}&job={key}") as events:
+            reading = asyncio.ensure_future(events.next())
+            # The first keep-alive says that the stream has looked where it is.
+            while not events.comments:
+                await asyncio.sleep(0.02)
+            await asyncio.wrap_future(service.submit(CreateJob(at=0.0, spec=spec(name, "ops"))))
+            seen = await asyncio.wait_for(reading, 30)
+        assert (seen["data"]["key"], seen["data"]["state"]) == (key, "CREATED")
+        if name == "second":
+            gateway.events.reset()  # nothing is known, as after a start
+
+
 async def test_silence_is_kept_alive(http_port: int, client: Client) -> None:
     async with stream(http_port, "?role=nobody") as events:
         waiting = asyncio.ensure_future(events.next())
