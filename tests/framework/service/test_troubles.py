@@ -282,6 +282,25 @@ def test_an_outage_that_comes_again_at_once_costs_neither_readers_nor_what_was_k
     assert service.query(lambda core: core.session().story).result(30)[: len(known)] == known
 
 
+def test_a_state_that_is_restored_meanwhile_is_the_one_to_go_on_from(
+    service: SchedulerService, cluster: Cluster, path: Path
+) -> None:
+    service.submit(create("kept")).result(30)
+    eventually(lambda: running(service, spec("kept").key) == [0])
+    with sqlite3.connect(path) as connection, sqlite3.connect(path.with_name("backup.db")) as backup:
+        connection.backup(backup)
+    service.submit(create("since")).result(30)
+    eventually(lambda: running(service, spec("since").key) == [0])
+    with sqlite3.connect(path) as connection, sqlite3.connect(path.with_name("backup.db")) as backup:
+        backup.backup(connection)
+    assert isinstance(service.submit(create("refused")).exception(30), StorageUnavailable)
+    eventually(lambda: service.status().ready)
+    jobs = service.query(lambda core: core.list_jobs("devcluster", "www-data")).result(30)
+    assert [key.name for key in jobs] == ["kept"]
+    service.submit(create("since")).result(30)
+    eventually(lambda: running(service, spec("since").key) == [0])
+
+
 def test_stop_ends_an_outage(service: SchedulerService, path: Path) -> None:
     with Lock(path):
         future = service.submit(create())
