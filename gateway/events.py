@@ -68,6 +68,8 @@ class EventHub:
         self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
         # Everything after the floor is in memory; None until the first event.
         self._floor: int | None = None
+        # How often the numbers have gone back, because the state was restored while we ran.
+        self._restored = 0
         # From the scheduler's thread to the loop: many events, one call.
         self._heard: deque[StoredEvent] = deque()
         self._called = False
@@ -102,6 +104,7 @@ class EventHub:
         while self._heard:
             event = self._heard.popleft()
             if self._recent and event.sequence != self._recent[-1].sequence + 1:
+                self._restored += event.sequence <= self._recent[-1].sequence
                 self.reset()  # another replica has led meanwhile
             if self._floor is None:
                 self._floor = event.sequence - 1
@@ -134,9 +137,12 @@ class EventHub:
         position = after
         if after is None or await self._is_beyond(after):
             position = self._last()
+        restored = self._restored
         clock = asyncio.get_running_loop().time
         silent = clock()
         while True:
+            if restored != self._restored and position is not None and self._floor is not None:
+                restored, position = self._restored, min(position, self._floor)
             news, before = self._news, position
             position, events = await self._next(position, wanted)
             if events or clock() - silent >= pause:

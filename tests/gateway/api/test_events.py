@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from framework.core.messages import CreateJob, KillTasks
+from framework.core.messages import CreateJob, KillTasks, Publish
 from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from framework.service import SchedulerService
+from framework.storage import StoredEvent
 from gateway.context import Gateway
+from gateway.events import EventHub, Filter
 from gateway.requests import Requests
 from tests.gateway.api.conftest import JOB, KEY, Client, config, errors
 
@@ -177,6 +179,38 @@ async def test_a_reader_from_before_a_restored_backup_hears_what_happens_from_no
         assert (seen["data"]["key"], seen["data"]["state"]) == (key, "CREATED")
         if name == "second":
             gateway.events.reset()  # nothing is known, as after a start
+
+
+class Restored:
+    """A source whose numbers go back."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[StoredEvent], None] = lambda event: None
+
+    def subscribe(self, listener: Callable[[StoredEvent], None]) -> Callable[[], None]:
+        self.tell = listener
+        return lambda: None
+
+    def events_after(self, sequence: int, limit: int = 1000, **among: Any) -> list[StoredEvent]:
+        return []
+
+
+async def test_a_reader_goes_on_when_the_state_is_restored_while_it_reads() -> None:
+    source, told = Restored(), JobKey.parse(KEY)
+    hub = EventHub(source)
+    hub.start()
+    reading = hub.read(None, Filter(), 0.01)
+    try:
+        await anext(reading)
+        for number in (7, 8, 3, 4):
+            source.tell(StoredEvent(number, Publish(0.0, "job", told, "CREATED")))
+            seen: Sequence[StoredEvent] = ()
+            async with asyncio.timeout(10):
+                while not seen:
+                    seen = await anext(reading)
+            assert [event.sequence for event in seen] == [number]
+    finally:
+        hub.stop()
 
 
 async def test_silence_is_kept_alive(http_port: int, client: Client) -> None:
