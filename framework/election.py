@@ -22,6 +22,7 @@ import msgspec
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NoNodeError
 from kazoo.protocol.connection import ConnectionHandler
+from kazoo.protocol.serialization import Connect
 from kazoo.protocol.states import KazooState
 from kazoo.security import CREATOR_ALL_ACL, READ_ACL_UNSAFE
 
@@ -71,16 +72,22 @@ class _Handshake(ConnectionHandler):  # type: ignore[misc]  # kazoo has no types
     """Kazoo waits for the answer to its greeting as long as a session lasts.
 
     A server that is just starting may never give one (3.8, where the connection comes before the
-    server runs): the session would be over before the next attempt.
+    server runs): the session would be over before the next attempt. And kazoo forgets what is in it:
+    ``granted`` is for how many seconds the server keeps a session, None before the first answer.
     """
+
+    granted: float | None = None
 
     def _invoke(self, timeout: float, request: Any, xid: int | None = None) -> Any:
         patience = self.client._session_timeout / 1000 * _WELCOME
-        return super()._invoke(min(timeout, patience), request, xid)
+        answer = super()._invoke(min(timeout, patience), request, xid)
+        if isinstance(request, Connect):
+            self.granted = answer[0].time_out / 1000 or self.granted
+        return answer
 
 
 class Election:
-    """One candidate. ``url`` is where others reach it; ``session`` (seconds) is ZooKeeper's timeout.
+    """One candidate. ``url`` is where others reach it; ``session`` (seconds) is the timeout to ask for.
 
     ``changed`` is called, on the election's own thread, whenever :attr:`standing` has changed.
     """
@@ -95,7 +102,7 @@ class Election:
         clock: Callable[[], float] = uptime,
     ) -> None:
         self.url = url
-        self.session = session
+        self._asked = session
         self.client = KazooClient(
             hosts=zookeeper.hosts,
             timeout=session,
@@ -106,7 +113,7 @@ class Election:
             logger=logging.getLogger("framework.zookeeper"),
         )
         made = self.client._connection
-        self.client._connection = _Handshake(
+        self._handshake = self.client._connection = _Handshake(
             self.client, made.retry_sleeper, logger=made.logger, sasl_options=made.sasl_options
         )
         self._where = zookeeper
@@ -133,6 +140,12 @@ class Election:
     @property
     def standing(self) -> Standing:
         return self._standing
+
+    @property
+    def session(self) -> float:
+        """For how many seconds ZooKeeper waits for this replica: as asked for, or less if it must be."""
+        granted = self._handshake.granted
+        return self._asked if granted is None else min(self._asked, granted)
 
     def start(self) -> None:
         """Stands for election; returns at once, also while ZooKeeper is down."""

@@ -443,16 +443,15 @@ class SchedulerService:
                 self._core = self._make_core(self._settings, self._storage.load())
             raise
         # A commit that was given up may have come to pass since a core was made to be shown.
-        self._core = self._make_core(self._settings, self._storage.load())
-        session, self._session = self._session, None
-        if session is not None:
-            core, self._core = self._core, None
+        core = self._make_core(self._settings, self._storage.load())
+        published: Sequence[StoredEvent] = ()
+        if self._session is not None:
             # Not registered, so there is nothing for the driver to do yet.
-            outcome = core.adopt_session(session)
+            outcome = core.adopt_session(self._session)
             published = self._storage.commit(outcome.writes, self._epoch)
-            self._core = core
-            for event in published:
-                self._listeners.tell(event)
+        self._core, self._session = core, None
+        for event in published:
+            self._listeners.tell(event)
 
     def _depose(self, error: Fenced) -> None:
         logger.error("deposed: %s", error)

@@ -68,6 +68,8 @@ class EventHub:
         self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
         # Everything after the floor is in memory; None until the first event.
         self._floor: int | None = None
+        # How often the numbers have gone back, because the state was restored while we ran.
+        self._restored = 0
         # From the scheduler's thread to the loop: many events, one call.
         self._heard: deque[StoredEvent] = deque()
         self._called = False
@@ -102,6 +104,7 @@ class EventHub:
         while self._heard:
             event = self._heard.popleft()
             if self._recent and event.sequence != self._recent[-1].sequence + 1:
+                self._restored += event.sequence <= self._recent[-1].sequence
                 self.reset()  # another replica has led meanwhile
             if self._floor is None:
                 self._floor = event.sequence - 1
@@ -126,13 +129,20 @@ class EventHub:
     ) -> AsyncIterator[Sequence[StoredEvent]]:
         """Yields the wanted events after number ``after`` (None: from now on), in order, for ever.
 
+        From now on, too, where no event has a number so high: a state that was restored from a backup
+        counts on from there, and its reader would otherwise hear nothing until the count has caught up.
         An empty list after ``pause`` seconds without any, however many others there are.
         """
         self.check()
-        position = self._last() if after is None else after
+        position = after
+        if after is None or await self._is_beyond(after):
+            position = self._last()
+        restored = self._restored
         clock = asyncio.get_running_loop().time
         silent = clock()
         while True:
+            if restored != self._restored and position is not None and self._floor is not None:
+                restored, position = self._restored, min(position, self._floor)
             news, before = self._news, position
             position, events = await self._next(position, wanted)
             if events or clock() - silent >= pause:
@@ -145,6 +155,14 @@ class EventHub:
 
     def _last(self) -> int | None:
         return self._recent[-1].sequence if self._recent else None
+
+    async def _is_beyond(self, position: int) -> bool:
+        """Whether no event has that number, or a higher one; the last one is never forgotten."""
+        last = self._last()
+        if position == 0 or (last is not None and position <= last):
+            return False
+        # What was told is stored: whatever number somebody has been given is there.
+        return not await self._stored(position - 1, Filter(), 1)
 
     async def _next(
         self, position: int | None, wanted: Filter
@@ -169,12 +187,12 @@ class EventHub:
         newer = [e for e in self._recent if e.sequence > position and wanted.accepts(e.event)]
         return last, newer
 
-    async def _stored(self, position: int, wanted: Filter) -> list[StoredEvent]:
+    async def _stored(self, position: int, wanted: Filter, limit: int = _PAGE) -> list[StoredEvent]:
         assert self._source is not None
         source, loop = self._source, asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._threads,
             lambda: source.events_after(
-                position, _PAGE, cluster=wanted.cluster, role=wanted.role, key=wanted.key
+                position, limit, cluster=wanted.cluster, role=wanted.role, key=wanted.key
             ),
         )

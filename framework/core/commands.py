@@ -205,7 +205,8 @@ class CommandDesk:
             known(command.key, command.instances, record.active)
         update = self._state.active_update(command.key)
         if update is not None:
-            self.interrupt(update, update.scope, command.user)
+            concerned = update.scope if command.instances is None else command.instances
+            self.interrupt(update, concerned, command.user)
         named = record.active if command.instances is None else command.instances
         instances = tuple(sorted(set(named)))
         self._lifecycle.want(command.key, dict.fromkeys(instances))

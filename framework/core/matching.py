@@ -20,7 +20,8 @@ from framework.model.cluster import Offer, PortRange
 from framework.model.jobs import Constraint, TaskConfig
 from framework.model.tasks import Home
 
-# Mesos keeps scalars to three decimals.
+# Mesos keeps scalars to three decimals: what is compared, and what is taken, is counted as it counts.
+_DECIMALS = 3
 _TOLERANCE = 0.0005
 HOST = "host"
 DEDICATED = "dedicated"
@@ -106,10 +107,11 @@ class Ask(msgspec.Struct, frozen=True):
     def amounts(self, room: Room) -> tuple[float, float, float, float]:
         """Returns cpus, mem, disk, gpus that the task would take of ``room``."""
         need = self.config.resources
+        cpus = round(need.cpus, _DECIMALS)
         if room.has_executor:
-            return need.cpus, need.mem_mb, need.disk_mb, need.gpus
-        cpus, mem = need.cpus + self.executor_cpus, need.mem_mb + self.executor_mem
-        return cpus, mem, need.disk_mb, need.gpus
+            return cpus, need.mem_mb, need.disk_mb, need.gpus
+        cpus += round(self.executor_cpus, _DECIMALS)
+        return cpus, need.mem_mb + self.executor_mem, need.disk_mb, need.gpus
 
 
 class Veto(msgspec.Struct, frozen=True):
@@ -214,8 +216,9 @@ class Matcher:
         self._ask = ask
         need = ask.config.resources
         self._disks = ask.home is not None or bool(need.data_disks)
-        self._need = (need.cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
-        self._more = (ask.executor_cpus, ask.executor_mem)
+        cpus = round(need.cpus, _DECIMALS)
+        self._need = (cpus, float(need.mem_mb), float(need.disk_mb), float(need.gpus))
+        self._more = (round(ask.executor_cpus, _DECIMALS), ask.executor_mem)
         self._ports = len(need.ports)
         constraints = ask.config.constraints
         limits = [c for c in constraints if c.kind == "limit"]
@@ -305,12 +308,12 @@ def take(ask: Ask, room: Room, cursor: int) -> Taken:
     freed is not the next to be used.
     """
     cpus, mem, disk, gpus = ask.amounts(room)
-    room.cpus = round(room.cpus - cpus, 3)
-    room.mem = round(room.mem - mem, 3)
+    room.cpus = round(room.cpus - cpus, _DECIMALS)
+    room.mem = round(room.mem - mem, _DECIMALS)
     if disk:
-        room.disk = round(room.disk - disk, 3)
+        room.disk = round(room.disk - disk, _DECIMALS)
     if gpus:
-        room.gpus = round(room.gpus - gpus, 3)
+        room.gpus = round(room.gpus - gpus, _DECIMALS)
     room.has_executor = True
     disks: tuple[str, ...] = ()
     need = ask.config.resources

@@ -140,8 +140,10 @@ class UpdateEngine:
         """Makes what is wanted of an instance so: ends the old task, or creates the first one."""
         config = target(update, instance)
         key = update.key
-        self._lifecycle.want(key, {instance: config})
         task = self._state.jobs[key].active.get(instance)
+        if task is None and update.kind == "restart":
+            return  # a batch task that has ended meanwhile: there is nothing to restart
+        self._lifecycle.want(key, {instance: config})
         message = f"{update.kind} {update.update_id}"
         if task is None:
             if config is not None:

@@ -15,7 +15,7 @@ from framework.core.messages import Snapshot, Write
 from framework.model.errors import Invalid, Unavailable
 from framework.model.jobs import JobKey
 from framework.storage import tables
-from framework.storage.database import Database
+from framework.storage.database import Database, StorageUnavailable
 from framework.storage.migrations import CHAIN
 from framework.storage.records import (
     JOB,
@@ -38,6 +38,11 @@ _CLAIMED = (
     tables.leader.update()
     .where(tables.leader.c.epoch == sa.bindparam("mine"))
     .values(epoch=sa.bindparam("mine"))
+)
+# And what is stored is what was stored last.
+_GOES_ON = _CLAIMED.where(
+    sa.func.coalesce(sa.select(sa.func.max(tables.events.c.sequence)).scalar_subquery(), 0)
+    == sa.bindparam("last")
 )
 
 
@@ -106,7 +111,8 @@ class Storage:
     def commit(self, writes: Sequence[Write], epoch: int) -> tuple[StoredEvent, ...]:
         """Makes ``writes`` durable, all or none; returns the published events with their numbers.
 
-        Raises :class:`Fenced` or :class:`StorageUnavailable`.
+        Raises :class:`Fenced` or :class:`StorageUnavailable`; the latter, too, if the database is not
+        the one that was written last (restored, or a replica that lags): it has to be loaded first.
         """
         batch = fold(writes)
         unused = self._references.unused()
@@ -115,7 +121,13 @@ class Storage:
             for sequence, event in enumerate(batch.published, self._sequence + 1)
         )
         with self._database.transaction() as connection:
-            self._fence(connection, epoch)
+            mine = {"mine": epoch, "last": self._sequence}
+            if self._statements.change(connection, _GOES_ON, mine) != 1:
+                self._fence(connection, epoch)
+                raise StorageUnavailable(
+                    f"the state in {self._database.shown} is another than was stored last: the database "
+                    "has been restored, or a replica of it has taken over"
+                )
             self._write(connection, batch, unused)
             rows = [event_row(e.sequence, e.event) for e in events]
             self._statements.write(connection, tables.events, None, rows)

@@ -35,7 +35,7 @@ from tests.faults.seeds import seeded
 from tests.framework.cluster import Cluster
 from tests.measured import Measured, Stopwatch
 from tests.postgres import Postgres
-from tests.zookeeper import Way, ZooKeeper
+from tests.zookeeper import TICK_MS, Way, ZooKeeper
 
 
 class MakeMember(Protocol):
@@ -412,6 +412,25 @@ def test_nodes_are_the_replica_s_own_when_it_has_credentials(zookeeper_address: 
         election.stop()
         stranger.stop()
         stranger.close()
+
+
+def test_a_lease_is_no_longer_than_the_session_that_zookeeper_grants(zookeeper_address: str) -> None:
+    """It allows 20 of its ticks at most, whatever is asked for."""
+    most = 20 * TICK_MS / 1000
+    place = ZooKeeperUrl(zookeeper_address, fresh_path())
+    election = Election(place, "http://one:1", lambda: None, session=10 * most, clock=lambda: now[0])
+    now = [0.0]
+    try:
+        election.start()
+        eventually(lambda: election.standing.lease is not None)
+        lease = election.standing.lease
+        assert lease is not None
+        assert lease.refusal() is None
+        assert election.session == most
+        now[0] = most
+        assert lease.refusal() is not None
+    finally:
+        election.stop()
 
 
 def test_a_resigned_candidate_leaves_no_node(zookeeper_address: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from executor.task import Attachment, Container, DiskMount, Node, NodeFile, Volume
 from framework.core.messages import (
@@ -34,6 +35,7 @@ from framework.model.jobs import Constraint, JobKey, JobSpec, Resources, TaskCon
 from framework.model.tasks import Home, Task, TaskEvent, TaskState
 from framework.model.updates import InstanceAction, InstanceEvent, Update, UpdateEvent, UpdateStatus
 from framework.storage import Fenced, Storage, StorageUnavailable
+from framework.storage.engine import make_engine, parse_url
 from framework.storage.records import JOB, TASK, Unpacker, fold
 from tests.postgres import Postgres
 
@@ -289,6 +291,27 @@ def test_a_deposed_leader_writes_nothing(storage: Storage, opened: Callable[...,
         storage.forget_framework(first)
     assert other.load() == Snapshot()
     other.commit([SaveTask(a_task(0, a_config()))], second)
+
+
+def test_nothing_is_written_over_a_state_that_has_been_restored(
+    storage: Storage, opened: Callable[..., Storage], place: str
+) -> None:
+    """A backup of this epoch, or a replica that lacks the last commits, lacks configs that are used."""
+    epoch = storage.claim_epoch()
+    storage.commit([a_line(1)], epoch)
+    storage.commit([SaveTask(a_task(0, a_config())), a_line(2)], epoch)
+    engine = make_engine(parse_url(place))
+    with engine.begin() as connection:
+        for table in ("scheduler_tasks", "scheduler_configs"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+        connection.execute(sa.text("DELETE FROM scheduler_events WHERE sequence = 2"))
+    engine.dispose()
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="has been restored"):
+            storage.commit([SaveTask(a_task(1, a_config())), a_line(3)], epoch)
+    assert opened().load() == storage.load() == Snapshot()
+    assert storage.commit([SaveTask(a_task(1, a_config())), a_line(3)], epoch)[0].sequence == 2
+    assert [task.instance for task in opened().load().tasks] == [1]
 
 
 def test_events_are_numbered_and_read_by_role_and_job(

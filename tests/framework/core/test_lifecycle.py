@@ -72,6 +72,33 @@ def test_a_task_we_restarted_is_not_throttled() -> None:
     assert rig.task().failures == 0
 
 
+def test_a_kill_ends_a_restart_only_of_what_it_kills() -> None:
+    rig = Rig()
+    rig.running(spec(3))
+    rig.restart(0)
+    rig.kill(2)
+    assert rig.last_update().is_active
+    rig.kill(0)
+    assert rig.last_update().status == "ABORTED"
+    rig.end(0)
+    rig.end(2)
+    rig.restart(1)
+    rig.kill()
+    assert rig.last_update().status == "ABORTED"
+
+
+def test_a_batch_task_that_finishes_before_its_turn_in_a_restart_is_not_run_again() -> None:
+    rig = Rig()
+    rig.running(spec(2, service=False))
+    rig.restart()
+    rig.end(1, "FINISHED")
+    rig.end(0)
+    rig.run()
+    rig.wait(30)
+    assert rig.last_update().status == "ROLLED_FORWARD"
+    assert rig.states() == {0: "RUNNING"}
+
+
 def test_a_throttled_task_asks_for_no_offers() -> None:
     rig = Rig()
     rig.running(spec(1))

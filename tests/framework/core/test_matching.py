@@ -18,6 +18,7 @@ from framework.core.matching import (
     vetoes,
     without,
 )
+from framework.mesos.resources import Pool, scalar
 from framework.model.cluster import PortRange
 from tests.framework.core.rig import config, offer
 
@@ -58,6 +59,34 @@ def test_the_executor_s_overhead_counts_where_it_does_not_run_yet() -> None:
     ask = Ask(config(cpus=3.95, mem_mb=4096), executor_cpus=0.1, executor_mem=64.0)
     assert vetoes(ask, room(has_executor=True), {}) == ()
     assert [v.what for v in vetoes(ask, room(has_executor=False), {})] == ["cpus", "mem"]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "offered", "fit"),
+    [
+        (0.1665, 1.0, 5),
+        (1.1425, 8.0, 6),
+        (0.0205, 0.5, 23),
+        (2.0005, 2.0, 0),
+        (0.0625, 1.0, 16),
+        (1 / 3, 1.0, 3),
+    ],
+)
+def test_cpus_are_counted_in_thousandths_as_mesos_counts_them(
+    cpus: float, offered: float, fit: int
+) -> None:
+    """What is launched is exactly what was found to fit: otherwise Mesos refuses it, again and again."""
+    ask, left = Ask(config(cpus=cpus, mem_mb=1)), room(cpus=offered)
+    pool = Pool([scalar("cpus", offered)], "*")
+    placed = 0
+    while not vetoes(ask, left, {}):
+        assert Matcher(ask, {}).fits(left)
+        take(ask, left, 0)
+        pool.take("cpus", cpus)
+        placed += 1
+        assert pool.total("cpus") == left.cpus
+    assert placed == fit
+    assert not Matcher(ask, {}).fits(left)
 
 
 def test_the_overhead_is_taken_once() -> None:

@@ -256,6 +256,51 @@ def test_what_is_stored_after_all_is_known_afterwards(
     assert isinstance(service.submit(create()).exception(30), Conflict)
 
 
+def test_an_outage_that_comes_again_at_once_costs_neither_readers_nor_what_was_known(
+    service: SchedulerService, storage: WatchedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock can be had, and the first commit after that fails once more."""
+    service.submit(create("before")).result(30)
+    eventually(lambda: running(service, spec("before").key) == [0])
+    known = service.query(lambda core: core.session().story).result(30)
+    failing = [True]
+    commit = storage.commit
+    failed: list[Sequence[Write]] = []
+
+    def fail(writes: Sequence[Write], epoch: int) -> Any:
+        if failing:
+            failed.append(writes)
+            raise StorageUnavailable("the disk is full")
+        return commit(writes, epoch)
+
+    monkeypatch.setattr(storage, "commit", fail)
+    assert isinstance(service.submit(create()).exception(30), StorageUnavailable)
+    eventually(lambda: len(failed) > 2)
+    assert running(service, spec("before").key) == [0]
+    failing.clear()
+    eventually(lambda: service.status().ready)
+    assert service.query(lambda core: core.session().story).result(30)[: len(known)] == known
+
+
+def test_a_state_that_is_restored_meanwhile_is_the_one_to_go_on_from(
+    service: SchedulerService, cluster: Cluster, path: Path
+) -> None:
+    service.submit(create("kept")).result(30)
+    eventually(lambda: running(service, spec("kept").key) == [0])
+    with sqlite3.connect(path) as connection, sqlite3.connect(path.with_name("backup.db")) as backup:
+        connection.backup(backup)
+    service.submit(create("since")).result(30)
+    eventually(lambda: running(service, spec("since").key) == [0])
+    with sqlite3.connect(path) as connection, sqlite3.connect(path.with_name("backup.db")) as backup:
+        backup.backup(connection)
+    assert isinstance(service.submit(create("refused")).exception(30), StorageUnavailable)
+    eventually(lambda: service.status().ready)
+    jobs = service.query(lambda core: core.list_jobs("devcluster", "www-data")).result(30)
+    assert [key.name for key in jobs] == ["kept"]
+    service.submit(create("since")).result(30)
+    eventually(lambda: running(service, spec("since").key) == [0])
+
+
 def test_stop_ends_an_outage(service: SchedulerService, path: Path) -> None:
     with Lock(path):
         future = service.submit(create())

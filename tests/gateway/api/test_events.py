@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from framework.core.messages import CreateJob, KillTasks
+from framework.core.messages import CreateJob, KillTasks, Publish
 from framework.model.jobs import JobKey, JobSpec, Resources, TaskConfig
 from framework.service import SchedulerService
+from framework.storage import StoredEvent
 from gateway.context import Gateway
+from gateway.events import EventHub, Filter
 from gateway.requests import Requests
 from tests.gateway.api.conftest import JOB, KEY, Client, config, errors
 
@@ -158,6 +160,57 @@ async def test_filters(http_port: int, service: SchedulerService, query: str, wa
             service.submit(KillTasks(at=0.0, key=key)).result(30)
         after = expected()[len(before) :]
         assert [event["id"] for event in await events.until(len(after))] == after
+
+
+async def test_a_reader_from_before_a_restored_backup_hears_what_happens_from_now_on(
+    http_port: int, service: SchedulerService, gateway: Gateway
+) -> None:
+    """The number it has seen last is higher than any that the state, and so the stream, has now."""
+    for name in ("first", "second", "third"):
+        last = max((event.sequence for event in service.events_after(0)), default=0)
+        key = f"devcluster/ops/prod/{name}"
+        async with stream(http_port, f"?after={last + 1000}&job={key}") as events:
+            reading = asyncio.ensure_future(events.next())
+            # The first keep-alive says that the stream has looked where it is.
+            while not events.comments:
+                await asyncio.sleep(0.02)
+            await asyncio.wrap_future(service.submit(CreateJob(at=0.0, spec=spec(name, "ops"))))
+            seen = await asyncio.wait_for(reading, 30)
+        assert (seen["data"]["key"], seen["data"]["state"]) == (key, "CREATED")
+        if name == "second":
+            gateway.events.reset()  # nothing is known, as after a start
+
+
+class Restored:
+    """A source whose numbers go back."""
+
+    def __init__(self) -> None:
+        self.tell: Callable[[StoredEvent], None] = lambda event: None
+
+    def subscribe(self, listener: Callable[[StoredEvent], None]) -> Callable[[], None]:
+        self.tell = listener
+        return lambda: None
+
+    def events_after(self, sequence: int, limit: int = 1000, **among: Any) -> list[StoredEvent]:
+        return []
+
+
+async def test_a_reader_goes_on_when_the_state_is_restored_while_it_reads() -> None:
+    source, told = Restored(), JobKey.parse(KEY)
+    hub = EventHub(source)
+    hub.start()
+    reading = hub.read(None, Filter(), 0.01)
+    try:
+        await anext(reading)
+        for number in (7, 8, 3, 4):
+            source.tell(StoredEvent(number, Publish(0.0, "job", told, "CREATED")))
+            seen: Sequence[StoredEvent] = ()
+            async with asyncio.timeout(10):
+                while not seen:
+                    seen = await anext(reading)
+            assert [event.sequence for event in seen] == [number]
+    finally:
+        hub.stop()
 
 
 async def test_silence_is_kept_alive(http_port: int, client: Client) -> None:
