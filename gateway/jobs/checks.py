@@ -119,6 +119,11 @@ def _numbers(data: Mapping[str, Any]) -> Iterator[Fault]:
         rotate = _at(process, "logger", "rotate")
         if rotate is not None and not 0 <= rotate["backups"] <= _MAX_INT:
             yield _beyond(f"task.processes[{index}].logger.rotate.backups", rotate["backups"], 0)
+        if rotate is not None and rotate["log_size"] < 1:
+            yield Fault(
+                f"task.processes[{index}].logger.rotate.log_size is {shown(rotate['log_size'])}; it "
+                "must be above 0, or nothing of what the process writes is kept"
+            )
     for size in _at(data, "update_config", "update_strategy", "batch_sizes") or ():
         if not 1 <= size <= _MAX_INT:
             yield _beyond("update_config.update_strategy.batch_sizes", size, 1)

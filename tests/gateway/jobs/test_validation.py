@@ -65,6 +65,10 @@ def chain(*names: str, **fields: Any) -> dict[str, Any]:
         ({"task": chain("a", "b", a={"ephemeral": True})}, "cannot wait for the ephemeral 'a'"),
         ({"task": chain("a", "b", b={"final": True})}, "final processes run after all others"),
         ({"task": chain()}, "order is empty"),
+        (
+            {"task": chain("a", "b", b={"logger": {"mode": "rotate", "rotate": {"log_size": 0}}})},
+            "task.processes[1].logger.rotate.log_size is 0; it must be above 0",
+        ),
         ({"update_config": {"batch_size": 0}}, "update_config.batch_size is 0"),
         ({"update_config": {"watch_secs": -1}}, "update_config.watch_secs is -1"),
         ({"health_check_config": {"timeout_secs": 0}}, "health_check_config.timeout_secs is 0"),
