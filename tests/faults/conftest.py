@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.executor.conftest import bench, image, runtimes
+from tests.executor.conftest import bench, image, runtimes, zygote
 
-__all__ = ["bench", "image", "runtimes"]
+__all__ = ["bench", "image", "runtimes", "zygote"]
