@@ -118,7 +118,9 @@ class Replica:
             return standing.problem
         if standing.lease is None or self.leads:
             return None
-        return self._failure or "this replica has been elected and is reading the state"
+        # A lease is dropped as soon as the connection is lost, before the election has said anything.
+        held_up = standing.lease.refusal()
+        return self._failure or held_up or "this replica has been elected and is reading the state"
 
     @property
     def failure(self) -> str | None:

@@ -172,3 +172,15 @@ def _ended(rig: Rig, task_id: str) -> bool:
         return "does not run: it is FINISHED" in str(error)
     time.sleep(0.01)
     return False
+
+
+def test_a_replica_whose_lease_is_dropped_says_why_at_once(rig: Rig) -> None:
+    rig.lead()
+    lease = rig.voters[0].standing.lease
+    assert lease is not None
+    # The election itself has not said anything yet.
+    lease.drop("ZooKeeper does not answer")
+    assert rig.replica.problem == "ZooKeeper does not answer"
+    assert "ZooKeeper does not answer" in str(rig.replica.unavailable())
+    lease.extend(float("inf"), "")
+    eventually(lambda: rig.replica.leads and rig.replica.problem is None)
