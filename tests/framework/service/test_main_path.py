@@ -200,7 +200,9 @@ def test_turns_are_shorter_where_commits_are_slow(make_service: Make, path: Path
     eventually(lambda: service.status().ready)
     futures = [service.submit(create(f"job-{number}")) for number in range(2500)]
     assert not wait(futures, 60).not_done
-    first, *others = [len(writes) for writes in storage.commits if len(writes) > 100]
-    # One long turn has been enough to learn from.
-    assert sorted(others)[len(others) // 2] < 0.75 * first, (first, others)
+    sizes = [len(writes) for writes in storage.commits if len(writes) > 100]
+    # One long turn has been enough to learn from; one before it may have begun with the first requests.
+    longest = max(sizes)
+    later = sizes[sizes.index(longest) + 1 :]
+    assert sorted(later)[len(later) // 2] < 0.75 * longest, sizes
     storage.close()
