@@ -30,6 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0
 # Tests run beside each other, with one Docker daemon: by this agent a process knows its containers.
 AGENT = f"A-S{os.getpid()}"
+# A process that goes on until it is told to end.
+UP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 TERMINAL = {"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"}
 
 T = TypeVar("T")
@@ -180,6 +182,13 @@ class Bench:
     def close(self) -> None:
         self.executor.shutdown("the test is over")
         assert self.executor.stopped.wait(PATIENCE)
+
+
+def run(bench: Bench, task: str, script: str, call: str = "", **more: object) -> tuple[int | None, str]:
+    """Runs a script in a node; returns its code and all that it has written, or the problem."""
+    command = Run(call or uuid.uuid4().hex, task, ("/bin/sh", "-c", script), **more)  # type: ignore[arg-type]
+    final, out, err = bench.call(command)
+    return final.code, final.problem or (out + err).decode()
 
 
 class ExecutorProcess:

@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,6 @@ import docker.errors
 import pytest
 
 from executor import networks
-from executor.messages import Cancel, Run, encode
-from executor.runtimes import docker_processes
 from executor.runtimes.base import CannotRun, Options
 from executor.runtimes.choice import Runtimes
 from executor.runtimes.docker import DockerService
@@ -28,13 +25,11 @@ from executor.runtimes.docker_networks import NodeNetworks, remove_unused
 from executor.runtimes.zygote import Zygote
 from executor.task import Attachment, Container, DiskMount, Node, NodeFile, Parameter
 from tests.executor.docker_proxy import DOCKER
-from tests.executor.harness import Bench, eventually, marked, payload, process
-from tests.executor.test_docker_runtime import containers
+from tests.executor.harness import UP, Bench, containers, eventually, payload, process, run
 from tests.ports import free_port
 
 pytestmark = pytest.mark.docker
 
-UP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 # Processes that run tests beside each other have addresses that do not overlap.
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _lans = itertools.count(random.SystemRandom().randrange(1024))
@@ -91,13 +86,6 @@ def other(lan: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]
     yield made
     made.close()
     runtimes.close()
-
-
-def run(bench: Bench, task: str, script: str, call: str = "", **more: object) -> tuple[int | None, str]:
-    """Runs a script in a node; returns its code and all that it has written, or the problem."""
-    command = Run(call or uuid.uuid4().hex, task, ("/bin/sh", "-c", script), **more)  # type: ignore[arg-type]
-    final, out, err = bench.call(command)
-    return final.code, final.problem or (out + err).decode()
 
 
 def test_a_node_is_a_machine_of_its_own(
@@ -428,76 +416,3 @@ def test_a_port_of_a_node_is_waited_for(
     end = hasty.wait("never", "TASK_FAILED")
     assert end["message"] == "port 3306 of node db2 is not listened on after 3 s"
     hasty.close()
-
-
-# -- commands in containers --
-
-
-@pytest.fixture
-def up(bench: Bench, image: str) -> str:
-    bench.launch(payload("c1", process(UP), container=Container(image)))
-    bench.wait("c1", "TASK_RUNNING")
-    return "c1"
-
-
-def test_commands_run_in_the_container(bench: Bench, up: str) -> None:
-    assert run(bench, up, "echo out; echo err >&2; exit 3") == (3, "out\nerr\n")
-    assert run(bench, up, "id -u; id -g", user="nobody")[1].split() == ["65534", "65534"]
-    data = bytes(range(256)) * 4096
-    final, out, _ = bench.call(Run("big", up, ("cat",), stdin=data))
-    assert (final.code, out == data) == (0, True)
-    final, _, _ = bench.call(Run("deaf", up, ("true",), stdin=data))
-    assert final.code == 0
-    final, out, err = bench.call(Run("absent", up, ("no-such-command",)))
-    assert final.code in (126, 127)
-    assert b"no-such-command" in out + err
-    code, text = run(bench, up, "sleep 300 >/dev/null 2>&1 & echo left")
-    assert (code, text) == (0, "left\n")
-
-
-class Ahead:
-    """The time, which can be set forward."""
-
-    def __init__(self) -> None:
-        self.by = 0.0
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.by
-
-
-@pytest.mark.parametrize("end", ["timeout", "cancel", "elsewhere"])
-def test_a_command_that_is_ended_leaves_no_process_in_its_container(
-    bench: Bench, up: str, end: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if end == "elsewhere":
-        # As for an executor that does not see the processes of containers.
-        monkeypatch.setattr(docker_processes, "kill_marked", lambda mark: 0)
-        monkeypatch.setattr(docker_processes, "signal_exec", lambda *_: None)
-    mark = uuid.uuid4().hex
-    script = f"setsid sh -c 'sleep 300; : {mark}' & (sh -c 'sleep 301; : {mark}' &); sleep 302; : {mark}"
-    clock = Ahead()
-    monkeypatch.setattr(docker_processes, "time", clock)
-    bench.executor.message(encode(Run("c1", up, ("sh", "-c", script), timeout=1000.0)))
-    eventually(lambda: len(marked(mark)) >= 3)
-    if end == "cancel":
-        bench.executor.message(encode(Cancel("c1")))
-    else:
-        # Not sooner than they are all there, however long that takes.
-        clock.by = 1000.0
-        final, _, _ = bench.call(Run("c1", up, ("true",)))
-        assert final.problem == "the command did not end within 1000 s, and was killed"
-    eventually(lambda: not marked(mark))
-    sleeping = "ps | grep -c 'sleep 30[0-9]' || true"
-    eventually(lambda: run(bench, up, sleeping)[1].strip() in ("0", "1"))
-    assert bench.states(up)[-1] == "TASK_RUNNING"
-
-
-def test_a_command_without_a_container_is_answered(bench: Bench, image: str, up: str) -> None:
-    mark = uuid.uuid4().hex
-    bench.executor.message(encode(Run("c1", up, ("sh", "-c", f"sleep 300; : {mark}"))))
-    eventually(lambda: marked(mark))
-    bench.executor.kill(up)
-    bench.wait(up, "TASK_KILLED")
-    final = eventually(lambda: next((r for r in bench.replies if r.final), None))
-    assert final.call == "c1"
-    assert final.problem or final.code == 137

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import time
 import urllib.request
@@ -14,7 +13,6 @@ from typing import Any
 
 import docker
 import docker.errors
-import docker.models.containers
 import pytest
 
 from executor.identity import owner_of
@@ -22,7 +20,7 @@ from executor.runtimes.base import Options
 from executor.runtimes.choice import Runtimes
 from executor.task import Container, Parameter, Volume
 from tests.executor.docker_proxy import DOCKER, DockerProxy
-from tests.executor.harness import Bench, eventually, payload, process
+from tests.executor.harness import Bench, containers, eventually, payload, process
 from tests.ports import free_port
 
 pytestmark = pytest.mark.docker
@@ -37,12 +35,6 @@ def client(docker_daemon: None) -> Iterator[docker.DockerClient]:
 
 def in_image(image: str, *parameters: tuple[str, str], **more: Any) -> Container:
     return Container(image, parameters=tuple(Parameter(*p) for p in parameters), **more)
-
-
-def containers(client: docker.DockerClient, task_id: str) -> list[docker.models.containers.Container]:
-    """The containers of a task of this very process: others may run the same tests on this daemon."""
-    wanted = [f"mesos-gateway.task-id={task_id}", f"mesos-gateway.owner={owner_of(os.getpid())}"]
-    return client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
 
 
 def test_a_task_runs_in_its_image_and_leaves_no_container(
