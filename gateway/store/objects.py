@@ -3,8 +3,7 @@ which revisions of clusters a Consul has been told; and which tokens are revoked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -78,12 +77,6 @@ class ObjectStore:
             row = {"kind": new.kind, "id": new.id, **_columns(new, session)}
             session.add(tables.objects, row)
             session.changed("object", f"{new.kind}/{new.id}")
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Makes one commit of all that this thread writes within it."""
-        with self._sessions.write():
-            yield
 
     def get(self, kind: Kind, object_id: str) -> Object:
         """Raises :class:`NotFound`."""

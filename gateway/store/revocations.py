@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from framework.model.errors import NotFound, Unavailable
 from gateway.store.objects import Object, ObjectStore
@@ -15,11 +16,17 @@ _MOST = 10_000
 
 
 class Revocations:
-    """Remembered by the ids of tokens, since every request asks. ``clock`` in seconds since the epoch.
-    Usable on any thread; what changes and reads it blocks."""
+    """Remembered by the ids of tokens, since every request asks. ``transaction`` is the store's;
+    ``clock`` gives seconds since the epoch. Usable on any thread; what changes and reads it blocks."""
 
-    def __init__(self, objects: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        transaction: Callable[[], AbstractContextManager[object]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._objects = objects
+        self._transaction = transaction
         self._clock = clock
         self._lock = threading.Lock()
         self._known: Mapping[str, float] = {}
@@ -48,7 +55,7 @@ class Revocations:
 
     def _store(self, token_id: str, expires_at: float, expired: list[str]) -> None:
         body = {"expires_at": expires_at}
-        with self._objects.transaction():
+        with self._transaction():
             self._objects.add(Object("revoked-token", token_id, "", token_id, body))
             for known in expired:
                 with contextlib.suppress(NotFound):

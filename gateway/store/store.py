@@ -36,7 +36,7 @@ class Store:
         self.secrets = SecretStore(self._sessions)
         self.kv = KvStore(self._sessions)
         self.objects = ObjectStore(self._sessions)
-        self.revocations = Revocations(self.objects)
+        self.revocations = Revocations(self.objects, self.transaction)
 
     @property
     def fence(self) -> Callable[[], int] | None:

@@ -13,11 +13,11 @@ from gateway.store.revocations import Revocations
 
 def test_they_are_kept_until_the_tokens_expire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, now = Store(str(tmp_path / "state.db")), [1000.0]
-    kept = Revocations(store.objects, lambda: now[0])
+    kept = Revocations(store.objects, store.transaction, lambda: now[0])
     kept.add("a", 1010.0)
     kept.add("a", 1010.0)
     kept.add("b", 1100.0)
-    after = Revocations(store.objects, lambda: now[0])
+    after = Revocations(store.objects, store.transaction, lambda: now[0])
     assert "a" not in after
     after.read()
     assert [name in after for name in ("a", "b", "c")] == [True, True, False]
